@@ -1,0 +1,1 @@
+"""SharpV: faster and smaller video LLMs, without training."""
