@@ -13,20 +13,22 @@ class SharpVConfig:
     """What to drop and how. The defaults are the paper's automatic mode.
 
     Attributes:
-        retention: `"adaptive"` keeps `ceil(r_t f)` tokens of frame t, where r_t comes from the video's own motion; a
-            float in (0, 1] keeps exactly that share of the video's tokens, shared over the frames by r_t.
-        threshold: K of the paper's manual mode: keep every token with importance of at least K. Excludes a float
-            `retention`.
+        retention: `"adaptive"` keeps `ceil(r_t f)` tokens of frame t, where r_t comes from the video's own
+            motion; a float in (0, 1] keeps exactly that share of the video's tokens, shared over the frames
+            by r_t.
+        threshold: K of the paper's manual mode: keep every token with importance of at least K. Excludes a
+            float `retention`.
         spatial_weight: w in `I = T + w S`; at least 0.
-        coverage: share in [0, 1] of each frame's tokens spent on anchor positions, the same in every frame. 0 is the
-            paper.
-        memory_threshold: M. A layer whose visual hidden states have a mean cosine similarity to the original features
-            below M gives up their keys and values. None switches stage 2 off.
-        min_tokens_per_frame: the least number of tokens kept per frame. 0 is the paper to the letter, which gives
-            nothing to a frame that equals its predecessor.
-        memory_probe: where a layer's hidden states are read: at its `"input"`, from which its keys and values are
-            made, or at its `"output"`.
-        positions: `"original"` keeps the position ids of kept tokens; `"compact"` renumbers them (1-D RoPE only).
+        coverage: share in [0, 1] of each frame's tokens spent on anchor positions, the same in every frame.
+            0 is the paper.
+        memory_threshold: M. A layer whose visual hidden states have a mean cosine similarity to the original
+            features below M gives up their keys and values. None switches stage 2 off.
+        min_tokens_per_frame: the least number of tokens kept per frame. 0 is the paper to the letter, which
+            gives nothing to a frame that equals its predecessor.
+        memory_probe: where a layer's hidden states are read: at its `"input"`, from which its keys and
+            values are made, or at its `"output"`.
+        positions: `"original"` keeps the position ids of kept tokens; `"compact"` renumbers them (1-D RoPE
+            models only).
 
     Raises:
         ValueError: a value outside its range; the message names the field, the value and the range.
@@ -64,7 +66,8 @@ class SharpVConfig:
                 raise ValueError(f"SharpVConfig.{name} is {getattr(self, name)!r}: it must be {accepted}")
         if self.threshold is not None and self.retention != "adaptive":
             raise ValueError(
-                f"SharpVConfig has both threshold={self.threshold!r} and retention={self.retention!r}: set one of the two"
+                f"SharpVConfig has threshold={self.threshold!r} and retention={self.retention!r}: "
+                "set one of the two"
             )
 
     @property
@@ -91,5 +94,6 @@ class SharpVConfig:
 
 
 def _in_range(value: object, low: float = -inf, high: float = inf) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
-    return number and low <= value <= high
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return isfinite(value) and low <= value <= high

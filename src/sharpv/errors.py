@@ -1,4 +1,7 @@
-"""Everything that SharpV raises on purpose. Each message says what we got, what we accept and what to do next."""
+"""Everything that SharpV raises on purpose.
+
+Each message says what we got, what we accept and what to do next.
+"""
 
 __all__ = ["AttachError", "InputError", "SharpVError", "UnsupportedModelError", "VideoError"]
 
@@ -8,7 +11,7 @@ class SharpVError(Exception):
 
 
 class InputError(SharpVError, ValueError):
-    """Features, prompts or generation options that SharpV cannot use: wrong shape, NaN, a layout that does not add up."""
+    """Features, prompts or options that cannot be pruned: a wrong shape, NaN, counts that do not add up."""
 
 
 class UnsupportedModelError(SharpVError):
@@ -16,7 +19,7 @@ class UnsupportedModelError(SharpVError):
 
 
 class AttachError(SharpVError, RuntimeError):
-    """A session used in the wrong order: a second attach, a pruned cache without its session, two requests at once."""
+    """A session in the wrong state: a second attach, two requests at once, a pruned cache without it."""
 
 
 class VideoError(SharpVError):

@@ -1,0 +1,1 @@
+"""SharpV inside Hugging Face transformers: both stages, on unmodified models."""

@@ -1,0 +1,27 @@
+"""Facts about versions, in one place."""
+
+import re
+from importlib.metadata import version
+
+from sharpv.errors import UnsupportedModelError
+
+__all__ = ["require_transformers"]
+
+TRANSFORMERS_FROM = (5, 19)
+TRANSFORMERS_BELOW = (6, 0)
+
+
+def require_transformers() -> None:
+    """Checks the installed transformers: 5.19 is the first release that takes pre-encoded video features.
+
+    Raises:
+        UnsupportedModelError: it lies outside the supported range.
+    """
+    installed = version("transformers")
+    numbers = tuple(int(part) for part in re.findall(r"\d+", installed)[:2])
+    if not TRANSFORMERS_FROM <= numbers < TRANSFORMERS_BELOW:
+        low, high = (".".join(map(str, bound)) for bound in (TRANSFORMERS_FROM, TRANSFORMERS_BELOW))
+        raise UnsupportedModelError(
+            f"got transformers {installed}; sharpv supports >= {low}, < {high}: "
+            f'pip install "transformers>={low},<{high}"'
+        )

@@ -1,0 +1,138 @@
+"""Attaching to one model instance, and leaving it as it was."""
+
+import logging
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+from types import TracebackType
+from typing import Self
+from weakref import WeakKeyDictionary
+
+from transformers import PreTrainedModel
+
+from sharpv.config import SharpVConfig
+from sharpv.errors import AttachError
+from sharpv.hf.families import family_for
+from sharpv.hf.generate import wrap_generate
+from sharpv.hf.hooks import Hooks
+from sharpv.hf.request import Request, Stopwatch
+from sharpv.report import Report
+
+__all__ = ["Session", "attach"]
+
+logger = logging.getLogger(__name__)
+
+REPORTS_KEPT = 32
+
+_sessions: WeakKeyDictionary[PreTrainedModel, "Session"] = WeakKeyDictionary()
+
+
+class Session:
+    """SharpV on one model, from `attach()` until `detach()` or the end of the `with` block.
+
+    Attributes:
+        model: the model.
+        config: the configuration in force.
+        reports: records of the last 32 requests, the newest last.
+    """
+
+    def __init__(self, model: PreTrainedModel, config: SharpVConfig) -> None:
+        self.model = model
+        self.config = config
+        self.family = family_for(model, config)
+        self.reports: deque[Report] = deque(maxlen=REPORTS_KEPT)
+        self.request: Request | None = None
+        self._busy = Lock()
+        if model in _sessions:
+            raise AttachError(
+                f"got a {type(model).__name__} with a SharpV session: detach it first, session.detach()"
+            )
+        self._hooks: Hooks | None = Hooks(self)
+        wrap_generate(self)
+        _sessions[model] = self
+
+    @property
+    def report(self) -> Report | None:
+        """The record of the last request; None before the first."""
+        return self.reports[-1] if self.reports else None
+
+    def detach(self) -> None:
+        """Takes everything off the model. A second call does nothing."""
+        if self._hooks is None:
+            return
+        self._hooks.remove()
+        self._hooks = None
+        del self.model.generate
+        del _sessions[self.model]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.detach()
+
+    def stopwatch(self) -> Stopwatch:
+        """Returns a stopwatch for the model's device."""
+        return Stopwatch(self.model.device)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Holds the session for one `generate()`.
+
+        Raises:
+            AttachError: another thread is generating.
+        """
+        if not self._busy.acquire(blocking=False):
+            raise AttachError(
+                "got a request while another is running on the same session: wait for it, or batch the "
+                "requests"
+            )
+        try:
+            yield
+        finally:
+            self.request = None
+            self._busy.release()
+
+    def open(self, request: Request) -> None:
+        """Makes a request the running one."""
+        self.request = request
+
+    def close(self, request: Request, failed: bool = False) -> None:
+        """Ends the running request, and files its report unless it failed."""
+        self.request = None
+        if failed:
+            return
+        report = request.report(self.model, self.config)
+        self.reports.append(report)
+        logger.info(
+            "kept %d of %d video tokens; cache %s of %s bytes",
+            report.tokens_kept,
+            report.tokens_total,
+            report.cache_bytes,
+            report.dense_cache_bytes,
+        )
+
+
+def attach(model: PreTrainedModel, config: SharpVConfig | None = None) -> Session:
+    """Prunes every request of a model until the session is detached.
+
+    `generate()` is shortened before the model; a bare `forward()` and later turns are shortened inside it,
+    with the same result. Only this instance changes, and `detach()` leaves no trace. Sequences come back with
+    the caller's prompt, and hidden states and logits at the caller's length.
+
+    Args:
+        model: a supported transformers model; `sharpv models` lists the families.
+        config: what to keep. The default is the paper's automatic mode.
+
+    Returns:
+        The session, which is also a context manager.
+
+    Raises:
+        UnsupportedModelError: a model, or a release of transformers, that is not supported.
+        AttachError: the model already has a session.
+        InputError: `positions="compact"` for an M-RoPE model.
+    """
+    return Session(model, config or SharpVConfig())

@@ -1,0 +1,143 @@
+"""`generate()` of an attached model: the prompt is shortened, and the caller gets back what it knows."""
+
+import functools
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sharpv.config import SharpVConfig
+from sharpv.errors import InputError
+from sharpv.hf.cache import pruned_layers
+from sharpv.hf.inputs import FEATURES_WITHOUT_PIXELS, PrunedFeatures, Shortened, has_video, shorten
+from sharpv.hf.layout import video_placeholders
+from sharpv.hf.positions import tail_length
+from sharpv.hf.request import Request
+
+if TYPE_CHECKING:
+    from sharpv.hf.attach import Session
+
+__all__ = ["wrap_generate"]
+
+
+def wrap_generate(session: "Session") -> None:
+    """Puts a `generate` on the instance that covers the one of its class."""
+    original = session.model.generate
+
+    @functools.wraps(original)
+    def generate(*args: Any, **kwargs: Any) -> Any:
+        call = inspect.signature(original).bind_partial(*args, **kwargs).arguments
+        call = {**call, **call.pop("kwargs", {})}
+        if isinstance(call.get("inputs"), Tensor):
+            call["input_ids"] = call.pop("inputs")
+        with session.exclusive():
+            if has_video(call) and _fresh(call):
+                return _generate_shortened(session, original, call)
+            return _generate_whole(session, original, call)
+
+    session.model.generate = generate
+
+
+def _fresh(call: Mapping[str, Any]) -> bool:
+    """Returns whether the prompt stands alone: nothing is cached, and the caller did not embed it."""
+    cache = call.get("past_key_values")
+    return (cache is None or cache.get_seq_length() == 0) and call.get("inputs_embeds") is None
+
+
+def _generate_shortened(session: "Session", original: Any, call: dict[str, Any]) -> Any:
+    """Runs a request whose prompt is shortened before the model."""
+    shortened = shorten(session.model, session.family, call, session.config)
+    removed = shortened.keep.shape[1] - shortened.inputs["input_ids"].shape[1]
+    request = Request(
+        session.stopwatch(),
+        expected_tokens=_feature_count(shortened.inputs["mm_encoder_outputs"]["video"]),
+        shortened=True,
+        hidden_columns=removed,
+        prompt_tokens=shortened.prompt_tokens,
+        prompt_tokens_kept=shortened.prompt_tokens_kept,
+        videos=shortened.videos,
+        milliseconds=dict(shortened.milliseconds),
+    )
+    inputs = {**shortened.inputs, **_shorter_limits(session, call, removed)}
+    output = _run(session, request, original, inputs)
+    _count_removed(session.config, request, shortened, removed)
+    return _restore_prompt(output, call["input_ids"], inputs["input_ids"].shape[1])
+
+
+def _generate_whole(session: "Session", original: Any, call: dict[str, Any]) -> Any:
+    """Runs a request whose prompt reaches the decoder whole, where the hooks shorten it if it holds video."""
+    request = Request(session.stopwatch())
+    base, family = session.model.base_model, session.family
+    encoded = call.get("mm_encoder_outputs") or {}
+    if has_video(call):
+        input_ids = _uncached(call, call.get("input_ids"))
+        tokens = int(video_placeholders(base, input_ids, call.get("inputs_embeds")).sum())
+        request.layouts = family.layout(call, base, tokens, family.separators)
+    elif encoded.get("video") is not None:
+        request.expected_tokens = _feature_count(encoded["video"])
+        request.shortened = isinstance(encoded, PrunedFeatures)
+        if not request.shortened and session.config.prunes_tokens:
+            raise InputError(FEATURES_WITHOUT_PIXELS)
+    else:
+        request.notes.append("no video in the request: nothing to prune")
+        fed = _uncached(call, call.get("attention_mask"))
+        if fed is not None:
+            request.prompt_tokens = request.prompt_tokens_kept = tuple(fed.sum(1).tolist())
+    return _run(session, request, original, call)
+
+
+def _run(session: "Session", request: Request, original: Any, inputs: dict[str, Any]) -> Any:
+    session.open(request)
+    output = original(**inputs)
+    request.milliseconds["decode"] = request.watch.lap()
+    session.close(request)
+    return output
+
+
+def _feature_count(encoded: Any) -> int:
+    pooled = encoded.pooler_output
+    return pooled.shape[:-1].numel() if isinstance(pooled, Tensor) else sum(map(len, pooled))
+
+
+def _uncached(call: Mapping[str, Any], columns: Tensor | None) -> Tensor | None:
+    """Returns the columns `[B, L]` of a prompt that its cache does not hold, as `generate()` cuts them."""
+    cache, mask = call.get("past_key_values"), call.get("attention_mask")
+    if columns is None or cache is None or (mask is not None and mask.shape[1] != columns.shape[1]):
+        return columns
+    return columns[:, cache.get_seq_length() :]
+
+
+def _shorter_limits(session: "Session", call: Mapping[str, Any], removed: int) -> dict[str, int]:
+    """Returns the limits on the length of the whole sequence, for a sequence with a shorter prompt."""
+    config = call.get("generation_config") or session.model.generation_config
+    limits = {}
+    for total, new in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
+        limit = call.get(total, getattr(config, total, None))
+        if limit is not None and call.get(new, getattr(config, new, None)) is None:
+            limits[total] = max(limit - removed, 0)
+    return limits
+
+
+def _count_removed(config: SharpVConfig, request: Request, shortened: Shortened, removed: int) -> None:
+    """Makes the cache count the caller's prompt, so that a later turn can go on with the caller's own ids."""
+    lag = torch.tensor(shortened.prompt_tokens) - torch.tensor(shortened.prompt_tokens_kept)
+    fed = shortened.keep.shape[1] - removed
+    for layer in pruned_layers(request.cache):
+        tail = layer.tail if layer.hidden else layer.tail - fed + tail_length(shortened.keep)
+        layer.hide(removed, tail)
+        if config.positions == "compact":
+            repeats = layer.keys.shape[0] // len(lag)
+            layer.position_shift = lag.to(layer.keys.device).repeat_interleave(repeats)[:, None]
+
+
+def _restore_prompt(output: Any, prompt: Tensor, width: int) -> Any:
+    """Puts the caller's prompt back, so that `output[:, input_length:]` holds the new tokens."""
+    sequences = output if isinstance(output, Tensor) else output.sequences
+    prompt = prompt.to(sequences.device).repeat_interleave(len(sequences) // len(prompt), dim=0)
+    sequences = torch.cat([prompt, sequences[:, width:]], dim=1)
+    if isinstance(output, Tensor):
+        return sequences
+    output["sequences"] = sequences
+    return output

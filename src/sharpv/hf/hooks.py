@@ -1,0 +1,252 @@
+"""The hook seam: what a session does inside a forward pass of the model.
+
+Stage 1 shortens what the decoder is fed, for calls whose prompt came whole: a bare `forward()`, and later
+turns. Stage 2 reads each decoder layer and takes the visual columns out of its cache as soon as it has run.
+"""
+
+import inspect
+from collections.abc import Mapping
+from functools import partial
+from math import isnan
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import DynamicCache
+from transformers.masking_utils import create_causal_mask
+
+from sharpv.core.memory import discard, layer_similarity
+from sharpv.errors import InputError
+from sharpv.hf.cache import PrunedLayer, adopt, pruned_layers, require_prunable
+from sharpv.hf.inputs import FEATURES_WITHOUT_PIXELS, PrunedFeatures
+from sharpv.hf.layout import VideoLayout, video_placeholders
+from sharpv.hf.positions import compact, gather_columns, gather_positions, renumber, tail_length
+from sharpv.hf.request import Request
+from sharpv.hf.stage1 import keep_tokens, place
+from sharpv.hf.step import Step, position_ids_of
+from sharpv.report import LayerReport
+
+if TYPE_CHECKING:
+    from sharpv.hf.attach import Session
+
+__all__ = ["Hooks"]
+
+
+class Hooks:
+    """The hooks of one session on its model; they keep nothing between forward passes but the request."""
+
+    def __init__(self, session: "Session") -> None:
+        self.session = session
+        self.config = session.config
+        self.base = session.model.base_model
+        self.decoder = session.model.get_decoder()
+        self.visual: Tensor | None = None
+        self.step: Step | None = None
+        self._signature = inspect.signature(self.base.forward)
+        self._handles = [
+            self.base.register_forward_pre_hook(self.before_model, with_kwargs=True),
+            self.base.register_forward_hook(self.after_model, with_kwargs=True, always_call=True),
+            self.decoder.register_forward_pre_hook(self.before_decoder, with_kwargs=True),
+            self.decoder.register_forward_hook(self.after_decoder, with_kwargs=True),
+        ]
+        for index, layer in enumerate(self.decoder.layers):
+            self._handles += [
+                layer.register_forward_pre_hook(partial(self.before_layer, index), with_kwargs=True),
+                layer.register_forward_hook(partial(self.after_layer, index), with_kwargs=True),
+            ]
+
+    def remove(self) -> None:
+        """Takes all hooks off."""
+        for handle in self._handles:
+            handle.remove()
+
+    def before_model(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        """Finds the video tokens of the call, and opens a request for a bare forward pass."""
+        self.visual = self.step = None
+        call = self._signature.bind_partial(*args, **kwargs).arguments
+        call = {**call, **call.pop("kwargs", {})}
+        encoded = (call.get("mm_encoder_outputs") or {}).get("video")
+        if encoded is None and call.get("pixel_values_videos") is None:
+            return
+        self.visual = video_placeholders(self.base, call.get("input_ids"), call.get("inputs_embeds"))
+        if self.session.request is None:
+            self.session.open(self._bare_request(call, int(self.visual.sum())))
+
+    def _bare_request(self, call: Mapping[str, Any], tokens: int) -> Request:
+        request = Request(self.session.stopwatch(), expected_tokens=tokens, bare=True)
+        if call.get("pixel_values_videos") is not None:
+            family = self.session.family
+            request.layouts = family.layout(call, self.base, tokens, family.separators)
+        elif isinstance(call["mm_encoder_outputs"], PrunedFeatures):
+            request.shortened = True
+        elif self.config.prunes_tokens:
+            raise InputError(FEATURES_WITHOUT_PIXELS)
+        return request
+
+    def after_model(self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+        """Closes the request of a bare forward pass; `output` is None when it failed."""
+        self.visual = self.step = None
+        request = self.session.request
+        if request is not None and request.bare:
+            self.session.close(request, failed=output is None)
+
+    def before_decoder(
+        self, module: nn.Module, args: Any, kwargs: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]] | None:
+        """Stage 1 on what the decoder is fed, and masks that fit what each layer of the cache holds."""
+        visual, cache, request = self.visual, kwargs.get("past_key_values"), self.session.request
+        if request is not None:
+            request.enter_decoder()
+        if visual is None and not any(layer.pruned for layer in pruned_layers(cache)):
+            return None
+        kwargs = dict(kwargs)
+        step = self.step = Step.of(visual, kwargs)
+        self._shift_positions(kwargs)
+        if visual is not None and request is not None:
+            self._read_prompt(request, step, kwargs)
+        step.cache = kwargs.get("past_key_values")
+        self._set_masks(step, kwargs)
+        return args, kwargs
+
+    def _read_prompt(self, request: Request, step: Step, kwargs: dict[str, Any]) -> None:
+        """Prepares a pass that reads video tokens; a prompt that came whole is shortened here."""
+        self._use_cache(kwargs)
+        if request.layouts is not None:
+            self._stage1(request, request.layouts, step, kwargs)
+        else:
+            step.gapped = request.shortened
+            step.count_repeats(request.expected_tokens)
+        step.probed = self.config.memory_threshold is not None
+        request.prompt_tokens_kept = request.prompt_tokens_kept or step.tokens_per_row()
+        request.prompt_tokens = request.prompt_tokens or request.prompt_tokens_kept
+
+    def _use_cache(self, kwargs: dict[str, Any]) -> None:
+        """Makes the layers of the cache prunable, and the cache itself where the model would make it."""
+        cache, wanted = kwargs.get("past_key_values"), kwargs.get("use_cache")
+        if cache is None and (self.decoder.config.use_cache if wanted is None else wanted):
+            cache = kwargs["past_key_values"] = DynamicCache(config=self.decoder.config)
+        if cache is not None and (self.config.memory_threshold is not None or self.config.prunes_tokens):
+            require_prunable(cache)
+            adopt(cache)
+
+    def _shift_positions(self, kwargs: dict[str, Any]) -> None:
+        """Takes what compact position ids lag behind off the ids, which count the whole conversation."""
+        layers = pruned_layers(kwargs.get("past_key_values"))
+        if not layers or layers[0].position_shift is None:
+            return
+        kwargs["position_ids"] = position_ids_of(kwargs) - layers[0].position_shift
+
+    def _stage1(
+        self, request: Request, layouts: list[VideoLayout], step: Step, kwargs: dict[str, Any]
+    ) -> None:
+        """Shortens what the decoder is fed to the tokens that stay."""
+        placed, step.repeats = place(layouts, step.visual.sum(1).tolist())
+        keep_features, videos = keep_tokens(
+            step.original[step.visual].detach(), placed, step.repeats, self.config
+        )
+        request.videos = request.videos or videos
+        request.prompt_tokens = request.prompt_tokens or step.tokens_per_row()
+        keep = ~step.visual
+        keep[step.visual] = keep_features
+        if not bool((keep | ~step.fed).all()):
+            self._feed_only(step, keep & step.fed, kwargs)
+        request.milliseconds.setdefault("scoring", request.watch.lap())
+
+    def _feed_only(self, step: Step, keep: Tensor, kwargs: dict[str, Any]) -> None:
+        index, real = compact(keep)
+        position_ids = gather_positions(position_ids_of(kwargs), index)
+        if self.config.positions == "compact":
+            position_ids = renumber(position_ids, real)
+            step.lag = (step.fed & ~keep).sum(1, keepdim=True)
+        kwargs["position_ids"] = position_ids
+        step.original = kwargs["inputs_embeds"] = gather_columns(step.original, index)
+        step.visual = step.visual.gather(1, index) & real
+        step.index, step.tail, step.gapped = index, tail_length(keep), True
+        step.fed, step.padded = real, not bool(real.all())
+
+    def _set_masks(self, step: Step, kwargs: dict[str, Any]) -> None:
+        """Gives every layer the attention mask of the columns that it holds."""
+        if step.cache is None:
+            if step.gapped:
+                # Without cache and mask, transformers reads gapped ids as several packed sequences.
+                kwargs["attention_mask"] = step.fed.long()
+            return
+        held = list(step.cache.layers) or [PrunedLayer()]
+        if step.index is None and not any(layer.pruned for layer in pruned_layers(step.cache)):
+            return
+        for layer in held:
+            layer.ready = True
+        kwargs["attention_mask"] = held[0].attention_mask(step.fed)
+        states = [(layer.physical, layer.hidden, id(layer.valid)) for layer in held]
+        if len(set(states)) > 1:
+            made = {
+                state: create_causal_mask(
+                    config=self.decoder.config,
+                    inputs_embeds=kwargs["inputs_embeds"],
+                    attention_mask=held[index].attention_mask(step.fed),
+                    past_key_values=step.cache,
+                    layer_idx=index,
+                )
+                for state, index in {state: index for index, state in enumerate(states)}.items()
+            }
+            step.masks = [made[state] for state in states]
+
+    def before_layer(
+        self, index: int, module: nn.Module, args: Any, kwargs: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]] | None:
+        """Hands a layer its mask, and probes what enters it."""
+        step = self.step
+        if step is None:
+            return None
+        if step.gapped:
+            # FlashAttention would split a single prompt at its gaps; the rotary embedding is already
+            # computed.
+            kwargs["position_ids"] = None
+        if step.masks:
+            kwargs["attention_mask"] = step.masks[index]
+        if self.config.memory_probe == "input":
+            self._probe(step, args[0] if args else kwargs["hidden_states"])
+        return args, kwargs
+
+    def after_layer(self, index: int, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        """Stage 2: settles what the layer's cache holds, without the visual columns if it gives them up."""
+        step = self.step
+        if step is None or step.cache is None or not isinstance(step.cache.layers[index], PrunedLayer):
+            return
+        layer = step.cache.layers[index]
+        if self.config.memory_probe == "output":
+            self._probe(step, output[0] if isinstance(output, tuple) else output)
+        layer.hide(step.width - step.fed.shape[1], step.tail)
+        if step.lag is not None:
+            layer.position_shift = step.lag + (0 if layer.position_shift is None else layer.position_shift)
+        dropped = [False] * len(step.fed)
+        if step.similarity is not None and self.config.memory_threshold is not None:
+            dropped = discard(step.similarity, self.config.memory_threshold).tolist()
+            self._record(index, step, step.similarity.tolist(), dropped)
+        step.settle(layer, dropped)
+
+    @torch.no_grad()
+    def _probe(self, step: Step, hidden: Tensor) -> None:
+        if step.probed:
+            original, visual = step.original.to(hidden.device), step.visual.to(hidden.device)
+            step.similarity = layer_similarity(hidden, original, visual)
+
+    def _record(self, index: int, step: Step, similarity: list[float], dropped: list[bool]) -> None:
+        request, rows = self.session.request, slice(None, None, step.repeats)
+        if request is not None and index == len(request.layers):
+            known = tuple(None if isnan(value) else value for value in similarity[rows])
+            request.layers.append(LayerReport(layer=index, similarity=known, dropped=tuple(dropped[rows])))
+
+    def after_decoder(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        """Puts hidden states back at the caller's columns: logits, labels and losses keep their shape."""
+        step = self.step
+        self.step = self.visual = None
+        if self.session.request is not None:
+            cache = kwargs.get("past_key_values")
+            self.session.request.leave_decoder(output.past_key_values if cache is None else cache)
+        if step is not None and step.index is not None:
+            short = output.last_hidden_state
+            whole = short.new_zeros(short.shape[0], step.width, short.shape[2])
+            index = step.index.to(short.device)[..., None].expand_as(short)
+            output["last_hidden_state"] = whole.scatter(1, index, short)
+        return output

@@ -1,0 +1,241 @@
+"""The inputs seam: encode the video first, shorten the prompt, let an unmodified `generate()` run."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
+
+from sharpv.config import SharpVConfig
+from sharpv.errors import InputError
+from sharpv.hf.families import Family, family_for
+from sharpv.hf.layout import video_placeholders
+from sharpv.hf.positions import compact, gather_columns, gather_positions, renumber
+from sharpv.hf.request import Stopwatch
+from sharpv.hf.stage1 import keep_tokens, place
+from sharpv.report import VideoReport
+
+__all__ = [
+    "FEATURES_WITHOUT_PIXELS",
+    "PrunedFeatures",
+    "Shortened",
+    "has_video",
+    "prune_inputs",
+    "shorten",
+]
+
+ALONG_THE_PROMPT = ("mm_token_type_ids", "token_type_ids", "labels")
+IGNORED_LABEL = -100
+FEATURES_WITHOUT_PIXELS = (
+    "got video features without pixels, whose layout in frames is unknown: pass pixel_values_videos, or "
+    "shorten the prompt with sharpv.prune_inputs first"
+)
+
+
+class PrunedFeatures(dict):
+    """The `mm_encoder_outputs` of a shortened prompt: a session sees by the type that stage 1 is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shortened:
+    """A prompt without the placeholders of dropped tokens.
+
+    Attributes:
+        inputs: what `generate()` takes instead of the original inputs.
+        keep: bool `[B, L]`, the columns of the original prompt that stayed.
+        prompt_tokens: per row, tokens before, padding left out.
+        prompt_tokens_kept: per row, tokens after.
+        videos: what was kept of each video.
+        milliseconds: time of the phases `vision` and `scoring`.
+    """
+
+    inputs: dict[str, Any]
+    keep: Tensor
+    prompt_tokens: tuple[int, ...]
+    prompt_tokens_kept: tuple[int, ...]
+    videos: tuple[VideoReport, ...]
+    milliseconds: dict[str, float]
+
+
+def has_video(inputs: Mapping[str, Any]) -> bool:
+    """Returns whether the inputs hold video pixels."""
+    return inputs.get("pixel_values_videos") is not None
+
+
+def prune_inputs(
+    model: PreTrainedModel, inputs: Mapping[str, Any], config: SharpVConfig | None = None
+) -> dict[str, Any]:
+    """Encodes the videos of a request and shortens its prompt (stage 1), with nothing attached to the model.
+
+    The result goes to `model.generate(**pruned)` or `model(**pruned)`, and works with any cache. Sequences
+    that `generate()` returns start with the shortened prompt, `pruned["input_ids"]`.
+
+    Args:
+        model: a supported transformers model.
+        inputs: what its processor returned: `input_ids [B, L]`, `attention_mask`, `pixel_values_videos`, ...
+        config: what to keep; `memory_threshold` has no effect here. The default is the paper's automatic
+            mode.
+
+    Returns:
+        New inputs, without pixels: ragged rows are padded on the left. A request without video is returned as
+        it is.
+
+    Raises:
+        UnsupportedModelError: a model of an unknown family.
+        InputError: inputs that do not add up, features that are not finite, or gapped position ids that
+            FlashAttention would take for several packed prompts.
+    """
+    config = config or SharpVConfig()
+    family = family_for(model, config)
+    if not has_video(inputs):
+        return dict(inputs)
+    shortened = shorten(model, family, inputs, config)
+    _refuse_packed(model, family, config, shortened)
+    return shortened.inputs
+
+
+@torch.no_grad()
+def shorten(
+    model: PreTrainedModel, family: Family, inputs: Mapping[str, Any], config: SharpVConfig
+) -> Shortened:
+    """Does the work of `prune_inputs` on inputs with video."""
+    base = model.base_model
+    input_ids = _prompt(inputs)
+    attention_mask = _attention_mask(model, inputs)
+    visual = video_placeholders(base, input_ids)
+    placed, _ = place(
+        family.layout(inputs, base, int(visual.sum()), family.separators), visual.sum(1).tolist()
+    )
+    watch = Stopwatch(input_ids.device)
+    encoded, consumed = _encode(base, inputs)
+    vision = watch.lap()
+    pooled = encoded.pooler_output
+    features = pooled.flatten(0, -2) if isinstance(pooled, Tensor) else torch.cat(list(pooled))
+    if len(features) != int(visual.sum()):
+        raise InputError(
+            f"got {int(visual.sum())} video placeholders for {len(features)} features of the vision tower: "
+            "build prompt and pixels with the model's own processor"
+        )
+    keep_features, videos = keep_tokens(features, placed, 1, config)
+    keep = ~visual
+    keep[visual] = keep_features.to(keep.device)
+    keep &= attention_mask
+    index, real = compact(keep)
+    rest = {name: value for name, value in inputs.items() if name not in consumed}
+    pad = model.generation_config.pad_token_id or 0
+    shorter = {
+        **rest,
+        "input_ids": input_ids.gather(1, index).masked_fill(~real, pad),
+        "attention_mask": real.long(),
+        "position_ids": _positions(model, inputs, attention_mask, index, real, config),
+        "mm_encoder_outputs": PrunedFeatures(video=_rebuild(encoded, features, keep_features)),
+    }
+    for name in ALONG_THE_PROMPT:
+        if inputs.get(name) is not None:
+            fill = IGNORED_LABEL if name == "labels" else 0
+            shorter[name] = gather_columns(inputs[name], index).masked_fill(~real, fill)
+    return Shortened(
+        shorter,
+        keep,
+        tuple(attention_mask.sum(1).tolist()),
+        tuple(real.sum(1).tolist()),
+        videos,
+        {"vision": vision, "scoring": watch.lap()},
+    )
+
+
+def _prompt(inputs: Mapping[str, Any]) -> Tensor:
+    input_ids = inputs.get("input_ids")
+    if not isinstance(input_ids, Tensor) or input_ids.dim() != 2:
+        got = (
+            "none"
+            if input_ids is None
+            else f"{type(input_ids).__name__} {list(getattr(input_ids, 'shape', []))}"
+        )
+        raise InputError(
+            f"got input_ids {got}; a prompt with video needs a tensor [batch, length]: call the processor "
+            "with return_tensors='pt'"
+        )
+    return input_ids
+
+
+def _attention_mask(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Tensor:
+    input_ids, mask = inputs["input_ids"], inputs.get("attention_mask")
+    if mask is None:
+        if bool((input_ids == model.generation_config.pad_token_id).any()):
+            raise InputError(
+                "got padded prompts without attention_mask: pass the one that the processor returned"
+            )
+        return torch.ones_like(input_ids, dtype=torch.bool)
+    if mask.shape != input_ids.shape:
+        raise InputError(
+            f"got attention_mask {list(mask.shape)} for input_ids {list(input_ids.shape)}: they must be the "
+            "same shape"
+        )
+    return mask.bool()
+
+
+def _encode(base: PreTrainedModel, inputs: Mapping[str, Any]) -> tuple[ModelOutput, set[str]]:
+    """Returns the encoded videos, and the names of the inputs that the encoder takes."""
+    encode = base.get_video_features
+    consumed = {name for name in inspect.signature(encode).parameters if name != "kwargs" and name in inputs}
+    return encode(**{name: inputs[name] for name in consumed}, return_dict=True), consumed
+
+
+def _rebuild(encoded: ModelOutput, features: Tensor, keep: Tensor) -> ModelOutput:
+    """Returns a new encoder output with the kept features, in the container that the model expects.
+
+    A family that stacks its features gets one row per token: `generate()` cuts them at the rows of the
+    prompt, which with beams and ragged rows only the single token allows.
+    """
+    pooled = encoded.pooler_output
+    if isinstance(pooled, Tensor):
+        return type(encoded)(pooler_output=features[keep][:, None])
+    sizes = [len(video) for video in pooled]
+    return type(encoded)(
+        pooler_output=tuple(
+            video[kept] for video, kept in zip(features.split(sizes), keep.split(sizes), strict=True)
+        )
+    )
+
+
+def _positions(
+    model: PreTrainedModel,
+    inputs: Mapping[str, Any],
+    attention_mask: Tensor,
+    index: Tensor,
+    real: Tensor,
+    config: SharpVConfig,
+) -> Tensor:
+    """Returns the position ids of the shortened prompt, made from those of the whole one."""
+    position_ids = inputs.get("position_ids")
+    if position_ids is None:
+        accepted = inspect.signature(model.forward).parameters
+        whole = {name: value for name, value in inputs.items() if name in accepted}
+        whole["attention_mask"] = attention_mask.long()
+        position_ids = model._prepare_position_ids_for_generation(inputs["input_ids"], whole)
+    position_ids = gather_positions(position_ids, index)
+    if config.positions == "compact":
+        return renumber(position_ids, real)
+    if position_ids.dim() == 3 and len(position_ids) == 4:
+        # The first axis counts tokens of text and decides only whether a prompt is taken for packed
+        # sequences.
+        position_ids[0] = renumber(torch.zeros_like(position_ids[0]), real)
+    return position_ids
+
+
+def _refuse_packed(
+    model: PreTrainedModel, family: Family, config: SharpVConfig, shortened: Shortened
+) -> None:
+    """Refuses gapped ids for FlashAttention, which splits a prompt at its gaps; a session cures that."""
+    flash = "flash" in (model.base_model.get_decoder().config._attn_implementation or "")
+    single = len(shortened.keep) == 1 and not bool(shortened.keep.all())
+    if flash and single and not family.mrope and config.positions == "original":
+        raise InputError(
+            "got FlashAttention with original position ids, whose gaps it would read as several packed "
+            "prompts: use sharpv.attach, or positions='compact'"
+        )

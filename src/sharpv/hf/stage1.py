@@ -1,0 +1,97 @@
+"""Stage 1 on the videos of one call, wherever their features were caught: which tokens stay."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sharpv.config import SharpVConfig
+from sharpv.core.scores import score
+from sharpv.core.select import select
+from sharpv.errors import InputError
+from sharpv.hf.layout import VideoLayout
+from sharpv.report import VideoReport
+
+__all__ = ["Placed", "keep_tokens", "place"]
+
+
+class Placed(NamedTuple):
+    """A video and the row of the batch that its placeholders stand in."""
+
+    row: int
+    layout: VideoLayout
+
+
+def place(layouts: Sequence[VideoLayout], counts: Sequence[int]) -> tuple[list[Placed], int]:
+    """Gives each row of a batch its videos, by the number of its placeholders.
+
+    Args:
+        layouts: the videos of the request, in order.
+        counts: video placeholders per row.
+
+    Returns:
+        The videos in the order in which their tokens stand in the batch, and how often each row of the
+        request is repeated in it (beams and return sequences repeat rows as `[A, A, B, B]`).
+
+    Raises:
+        InputError: the counts do not add up.
+    """
+    wanted = sum(layout.tokens for layout in layouts)
+    repeats, rest = divmod(sum(counts), max(wanted, 1))
+    placed: list[Placed] = []
+    videos = iter(layouts)
+    for row in range(0, len(counts), max(repeats, 1)):
+        left, group = counts[row], []
+        while left > 0 and (layout := next(videos, None)) is not None:
+            group.append(layout)
+            left -= layout.tokens
+        rest = rest or left
+        placed += [Placed(row + copy, layout) for copy in range(repeats) for layout in group]
+    if rest or not repeats:
+        raise InputError(
+            f"got {list(counts)} video placeholders per row for videos of "
+            f"{[layout.tokens for layout in layouts]} tokens: build prompt and pixels with the model's own "
+            "processor; a prompt fed in chunks (prefill_chunk_size) needs sharpv.prune_inputs without attach"
+        )
+    return placed, repeats
+
+
+def keep_tokens(
+    features: Tensor, placed: Sequence[Placed], repeats: int, config: SharpVConfig
+) -> tuple[Tensor, tuple[VideoReport, ...]]:
+    """Scores each video and selects its tokens.
+
+    Args:
+        features: `[tokens, d]`, those of all videos one after another, separators among them.
+        placed: the videos, in that order.
+        repeats: copies of each row in the batch; the records name the request's own rows, once.
+        config: what to keep.
+
+    Returns:
+        bool `[tokens]`, and one record per video of the request.
+
+    Raises:
+        InputError: features that are not finite.
+    """
+    keep = torch.ones(len(features), dtype=torch.bool, device=features.device)
+    records = []
+    start = 0
+    for row, layout in placed:
+        n, f = layout.frames, layout.tokens_per_frame
+        scores = score(features[start : start + n * f].view(n, f, -1), config.spatial_weight)
+        mask = select(scores, config, layout.grid)
+        keep[start : start + n * f] = mask.flatten()
+        start += layout.tokens
+        if row % repeats == 0:
+            records.append(
+                VideoReport(
+                    row=row // repeats,
+                    frames=n,
+                    tokens_per_frame=f,
+                    separators=layout.separators,
+                    ratios=tuple(scores.ratios.tolist()),
+                    kept=tuple(map(tuple, mask.tolist())),
+                )
+            )
+    return keep, tuple(records)

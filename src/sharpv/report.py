@@ -1,0 +1,199 @@
+"""What one request kept, dropped and cost: the record that the CLI, pictures, benches and servers read."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+from sharpv.config import SharpVConfig
+
+__all__ = ["SCHEMA_VERSION", "LayerReport", "Milliseconds", "Report", "VideoReport"]
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoReport:
+    """Stage 1 on one video.
+
+    Attributes:
+        row: row of the batch that the video stands in.
+        frames: n, frames as the LLM sees them (a Qwen frame is two source frames).
+        tokens_per_frame: f.
+        separators: tokens of the video outside any frame, such as LLaVA-OneVision's newline; always kept and
+            not counted below.
+        ratios: r_t per frame, in [0, 1].
+        kept: `[n][f]`, whether a token was kept, in raster order.
+    """
+
+    row: int
+    frames: int
+    tokens_per_frame: int
+    separators: int = 0
+    ratios: tuple[float, ...]
+    kept: tuple[tuple[bool, ...], ...]
+
+    @property
+    def tokens_total(self) -> int:
+        """Number of tokens before pruning, n f."""
+        return self.frames * self.tokens_per_frame
+
+    @property
+    def tokens_kept(self) -> int:
+        """Number of tokens that the LLM read."""
+        return sum(map(sum, self.kept))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain JSON values; `kept` as 0 and 1."""
+        return asdict(self) | {
+            "ratios": list(self.ratios),
+            "kept": [[int(token) for token in frame] for frame in self.kept],
+            "tokens_total": self.tokens_total,
+            "tokens_kept": self.tokens_kept,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Builds the record from `to_dict()`."""
+        known = _known(cls, values)
+        known["ratios"] = tuple(known["ratios"])
+        known["kept"] = tuple(tuple(map(bool, frame)) for frame in known["kept"])
+        return cls(**known)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerReport:
+    """Stage 2 on one decoder layer.
+
+    Attributes:
+        layer: index of the decoder layer.
+        similarity: per row, mean cosine of the visual hidden states to the original features; None for a row
+            without video.
+        dropped: per row, whether its visual keys and values were given up.
+    """
+
+    layer: int
+    similarity: tuple[float | None, ...]
+    dropped: tuple[bool, ...]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Builds the record from `asdict()`."""
+        return cls(
+            layer=values["layer"], similarity=tuple(values["similarity"]), dropped=tuple(values["dropped"])
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Milliseconds:
+    """Time of the phases of a request; None where a phase did not run or was not seen.
+
+    Attributes:
+        vision: vision tower and projector.
+        scoring: scores, selection and shortening of the inputs.
+        prefill: the forward pass over the prompt, without the vision tower.
+        decode: everything after the prefill until `generate()` returned.
+    """
+
+    vision: float | None = None
+    scoring: float | None = None
+    prefill: float | None = None
+    decode: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One request: one `generate()`, or one bare `forward()` over a prompt with video.
+
+    Attributes:
+        model: `model_type` of the model.
+        config: the configuration in force.
+        prompt_tokens: per row, tokens of the prompt before pruning, padding left out.
+        prompt_tokens_kept: per row, tokens of the prompt that the LLM read.
+        videos: one record per video, in the order of the request.
+        layers: one record per decoder layer with a prunable cache; empty without a cache.
+        cache_bytes: bytes of storage that the KV cache held after the prefill; None without a cache.
+        dense_cache_bytes: what the dense model would have held then.
+        milliseconds: time of each phase.
+        notes: what did not run as configured, and why.
+        versions: versions of sharpv, torch and transformers.
+    """
+
+    model: str
+    config: SharpVConfig
+    prompt_tokens: tuple[int, ...]
+    prompt_tokens_kept: tuple[int, ...]
+    videos: tuple[VideoReport, ...] = ()
+    layers: tuple[LayerReport, ...] = ()
+    cache_bytes: int | None = None
+    dense_cache_bytes: int | None = None
+    milliseconds: Milliseconds = Milliseconds()
+    notes: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def tokens_total(self) -> int:
+        """Visual tokens of all videos before pruning."""
+        return sum(video.tokens_total for video in self.videos)
+
+    @property
+    def tokens_kept(self) -> int:
+        """Visual tokens of all videos that the LLM read."""
+        return sum(video.tokens_kept for video in self.videos)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain JSON values."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return values | {
+            "config": self.config.to_dict(),
+            "prompt_tokens": list(self.prompt_tokens),
+            "prompt_tokens_kept": list(self.prompt_tokens_kept),
+            "tokens_total": self.tokens_total,
+            "tokens_kept": self.tokens_kept,
+            "videos": [video.to_dict() for video in self.videos],
+            "layers": [
+                asdict(layer) | {"similarity": list(layer.similarity), "dropped": list(layer.dropped)}
+                for layer in self.layers
+            ],
+            "milliseconds": asdict(self.milliseconds),
+            "notes": list(self.notes),
+            "versions": dict(self.versions),
+        }
+
+    def to_json(self) -> str:
+        """Returns one line of JSON."""
+        return json.dumps(self.to_dict(), allow_nan=False)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Builds the record from `to_dict()`.
+
+        Raises:
+            ValueError: the record has another schema version.
+        """
+        version = values.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise ValueError(
+                f"report has schema_version {version!r}, this sharpv reads {SCHEMA_VERSION}: "
+                "use the release that wrote it"
+            )
+        known = _known(cls, values)
+        known["config"] = SharpVConfig.from_dict(known["config"])
+        known["videos"] = tuple(VideoReport.from_dict(video) for video in known["videos"])
+        known["layers"] = tuple(LayerReport.from_dict(layer) for layer in known["layers"])
+        known["milliseconds"] = Milliseconds(**known["milliseconds"])
+        for name in ("prompt_tokens", "prompt_tokens_kept", "notes"):
+            known[name] = tuple(known[name])
+        return cls(**known)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Builds the record from `to_json()`."""
+        return cls.from_dict(json.loads(text))
+
+
+def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Leaves out what `to_dict()` derives from the fields."""
+    names = {item.name for item in fields(cls)}
+    return {key: value for key, value in values.items() if key in names}

@@ -1,0 +1,110 @@
+"""Tiny random models of every supported family, and requests for them."""
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sharpv.hf.families import FAMILIES
+from sharpv.tiny.random_model import RANDOM_MODELS
+
+FRAMES = 6
+GREEDY = {"max_new_tokens": 6, "do_sample": False, "return_dict_in_generate": True, "output_logits": True}
+QUESTIONS = ("What?", "What happens in the end?")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Two small models side by side run faster on a thread each."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@cache
+def built(family: str) -> tuple[Any, Any]:
+    model, processor = RANDOM_MODELS[family](image_size=112)
+    model.generation_config.eos_token_id = None
+    return model, processor
+
+
+@pytest.fixture(params=sorted(FAMILIES))
+def family(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def model(family) -> Iterator[Any]:
+    """The family's model in float32 with sdpa, as it was before."""
+    model, _ = built(family)
+    yield model
+    model.float().set_attn_implementation("sdpa")
+    model.model.rope_deltas = None
+
+
+@pytest.fixture
+def processor(family) -> Any:
+    return built(family)[1]
+
+
+def clip(seed: int = 0, frames: int = FRAMES) -> np.ndarray:
+    """Frames `[n, 120, 160, 3]` of which a part moves and the rest stays, with a little noise."""
+    rng = np.random.default_rng(seed)
+    video = np.repeat(rng.integers(0, 255, (1, 120, 160, 3)), frames, axis=0).astype(float)
+    for t in range(frames):
+        video[t, 30:70, 10 * t : 10 * t + 40] = rng.integers(0, 255, 3)
+    return (video + rng.normal(0, 4, video.shape)).clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def make_inputs(processor) -> Callable[..., dict[str, Any]]:
+    """Builds what the processor returns for one prompt per list of clips; None is a prompt without video."""
+
+    def make(*rows: list[np.ndarray], questions: tuple[str, ...] = QUESTIONS) -> dict[str, Any]:
+        prompts = []
+        for videos, question in zip(rows, questions, strict=False):
+            content = [{"type": "video"} for _ in videos] + [{"type": "text", "text": question}]
+            message = [{"role": "user", "content": content}]
+            prompts.append(
+                processor.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+            )
+        videos = [video for row in rows for video in row]
+        metadata = [
+            {"total_num_frames": len(video), "fps": 4.0, "frames_indices": list(range(len(video)))}
+            for video in videos
+        ]
+        given = {"videos": videos, "video_metadata": metadata, "do_sample_frames": False} if videos else {}
+        return dict(processor(text=prompts, padding=True, return_tensors="pt", **given))
+
+    return make
+
+
+@pytest.fixture
+def inputs(make_inputs) -> dict[str, Any]:
+    """One prompt with one video."""
+    return make_inputs([clip()])
+
+
+@pytest.fixture
+def batch(make_inputs) -> dict[str, Any]:
+    """Two prompts of different length, each with its video; the first is padded on the left."""
+    return make_inputs([clip(0)], [clip(1)])
+
+
+def video_tokens(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+    """Where the placeholders of videos stand, bool `[B, L]`."""
+    return inputs["input_ids"] == model.config.video_token_id
+
+
+def same_output(one: Any, other: Any) -> bool:
+    """Whether two `generate()` outputs have bit for bit the same tokens and logits."""
+    return torch.equal(one.sequences, other.sequences) and all(map(torch.equal, one.logits, other.logits))
+
+
+def distance(one: Any, other: Any) -> float:
+    """The largest difference between the logits of two `generate()` outputs."""
+    return max(float((a - b).abs().max()) for a, b in zip(one.logits, other.logits, strict=True))

@@ -1,0 +1,207 @@
+"""What must hold exactly, for every family, attention implementation and batch size."""
+
+import pytest
+import torch
+
+import sharpv
+from tests.hf.conftest import GREEDY, clip, distance, same_output, video_tokens
+
+OFF = sharpv.SharpVConfig(retention=1.0, memory_threshold=None)
+TEXT_ONLY = sharpv.SharpVConfig(memory_threshold=2.0)
+STAGE_1 = sharpv.SharpVConfig(memory_threshold=None)
+
+
+@pytest.fixture(params=["sdpa", "eager"])
+def attention(request, model) -> str:
+    model.set_attn_implementation(request.param)
+    return request.param
+
+
+@pytest.fixture(params=[1, 2], ids=["batch1", "batch2"])
+def requests(request, inputs, batch) -> dict:
+    return inputs if request.param == 1 else batch
+
+
+def middle_threshold(model, requests) -> float:
+    """A threshold that some layers pass and others do not."""
+    with sharpv.attach(model, sharpv.SharpVConfig(memory_threshold=-1.0)) as session:
+        model.generate(**requests, max_new_tokens=1)
+    similarity = sorted(min(layer.similarity) for layer in session.report.layers)
+    assert similarity[0] < similarity[-1]
+    return (similarity[len(similarity) // 2 - 1] + similarity[len(similarity) // 2]) / 2
+
+
+def next_positions(model, mask: torch.Tensor) -> torch.Tensor:
+    """Position ids of the last column, as `generate()` counts them."""
+    position_ids = (mask.cumsum(1) - 1)[:, -1:]
+    if getattr(model.model, "rope_deltas", None) is None:
+        return position_ids
+    return (position_ids + model.model.rope_deltas).expand(3, -1, -1)
+
+
+def forward_loop(model, requests, steps: int) -> list[torch.Tensor]:
+    """Greedy decoding by bare forward passes; the logits of each step."""
+    mask = requests["attention_mask"]
+    whole = model._prepare_position_ids_for_generation(requests["input_ids"], dict(requests))
+    out = model(**requests, position_ids=whole, use_cache=True, logits_to_keep=1)
+    logits = [out.logits[:, -1]]
+    for _ in range(steps - 1):
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        position_ids = next_positions(model, mask)
+        out = model(
+            input_ids=logits[-1].argmax(-1, keepdim=True),
+            attention_mask=mask,
+            position_ids=position_ids,
+            past_key_values=out.past_key_values,
+        )
+        logits.append(out.logits[:, -1])
+    return logits
+
+
+def test_switched_off_is_bit_exact(model, attention, requests):
+    dense = model.generate(**requests, **GREEDY)
+    with sharpv.attach(model, OFF) as session:
+        attached = model.generate(**requests, **GREEDY)
+    assert same_output(dense, attached)
+    assert session.report.tokens_kept == session.report.tokens_total > 0
+    assert session.report.cache_bytes == session.report.dense_cache_bytes
+
+
+def test_switched_off_is_bit_exact_in_a_bare_forward(model, attention, requests):
+    with torch.no_grad():
+        dense = model(**requests)
+        with sharpv.attach(model, OFF):
+            attached = model(**requests)
+    assert torch.equal(dense.logits, attached.logits)
+
+
+def test_the_inputs_seam_equals_the_hook_seam(model, attention, requests):
+    config = sharpv.SharpVConfig(memory_threshold=middle_threshold(model, requests))
+    with sharpv.attach(model, config) as session, torch.no_grad():
+        by_inputs = model.generate(**requests, **GREEDY)
+        by_hooks = forward_loop(model, requests, GREEDY["max_new_tokens"])
+    inputs_report, hooks_report = session.reports
+    assert all(map(torch.equal, by_inputs.logits, by_hooks))
+    assert 0 < inputs_report.tokens_kept < inputs_report.tokens_total
+    for part in ("videos", "layers", "prompt_tokens", "prompt_tokens_kept", "cache_bytes", "dense_cache_bytes"):
+        assert getattr(inputs_report, part) == getattr(hooks_report, part), part
+    assert any(any(layer.dropped) for layer in inputs_report.layers)
+    assert not all(all(layer.dropped) for layer in inputs_report.layers)
+
+
+def test_prune_inputs_equals_an_attached_session(model, attention, requests):
+    with sharpv.attach(model, STAGE_1):
+        attached = model.generate(**requests, **GREEDY)
+    pruned = sharpv.prune_inputs(model, requests, STAGE_1)
+    explicit = model.generate(**pruned, **GREEDY)
+    width = pruned["input_ids"].shape[1]
+    assert width < requests["input_ids"].shape[1]
+    assert torch.equal(
+        explicit.sequences[:, width:], attached.sequences[:, requests["input_ids"].shape[1] :]
+    )
+    assert all(map(torch.equal, explicit.logits, attached.logits))
+
+
+def test_a_threshold_of_two_leaves_only_text_in_the_cache(model, attention, requests):
+    with sharpv.attach(model, TEXT_ONLY) as session:
+        out = model.generate(**requests, **GREEDY)
+    text = (requests["attention_mask"].bool() & ~video_tokens(model, requests)).sum(1)
+    columns = int(text.max()) + GREEDY["max_new_tokens"] - 1
+    config = model.config.text_config
+    head_dim = config.hidden_size // config.num_attention_heads
+    for layer in out.past_key_values.layers:
+        assert layer.physical == columns
+        held = sum(states.untyped_storage().nbytes() for states in (layer.keys, layer.values))
+        assert held == 2 * len(text) * config.num_key_value_heads * columns * head_dim * 4
+    assert out.past_key_values.get_seq_length() == out.sequences.shape[1] - 1
+    report = session.report
+    assert all(all(layer.dropped) for layer in report.layers)
+    assert len(report.layers) == config.num_hidden_layers
+    assert report.cache_bytes * report.prompt_tokens[-1] < report.dense_cache_bytes * (text.max() + 1)
+
+
+def test_a_threshold_of_minus_one_changes_nothing(model, attention, requests):
+    with sharpv.attach(model, STAGE_1) as session:
+        without = model.generate(**requests, **GREEDY)
+        assert session.report.layers == ()
+    with sharpv.attach(model, sharpv.SharpVConfig(memory_threshold=-1.0)) as session:
+        with_stage_2 = model.generate(**requests, **GREEDY)
+    assert same_output(without, with_stage_2)
+    assert session.report.layers[0].similarity == pytest.approx([1.0] * len(requests["input_ids"]), abs=1e-6)
+    assert not any(any(layer.dropped) for layer in session.report.layers)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "implementation", "tolerance"),
+    [(torch.float64, "sdpa", 0.0), (torch.float32, "eager", 1e-6)],
+    ids=["float64-sdpa", "float32-eager"],
+)
+@pytest.mark.parametrize("level", ["none", "some", "all"])
+def test_a_row_of_a_padded_batch_equals_the_row_alone(
+    model, make_inputs, batch, dtype, implementation, tolerance, level
+):
+    model.to(dtype).set_attn_implementation(implementation)
+    threshold = {"none": -1.0, "some": middle_threshold(model, batch), "all": 2.0}[level]
+    with sharpv.attach(model, sharpv.SharpVConfig(memory_threshold=threshold)) as session:
+        together = model.generate(**batch, **GREEDY)
+        whole = session.report
+        for row, question in enumerate(("What?", "What happens in the end?")):
+            alone = model.generate(**make_inputs([clip(row)], questions=(question,)), **GREEDY)
+            apart = max(
+                float((a[row] - b[0]).abs().max())
+                for a, b in zip(together.logits, alone.logits, strict=True)
+            )
+            assert apart <= tolerance
+            assert session.report.videos[0].kept == whole.videos[row].kept
+            dropped = [layer.dropped[0] for layer in session.report.layers]
+            assert dropped == [layer.dropped[row] for layer in whole.layers]
+
+
+@pytest.mark.parametrize("level", ["none", "some", "all"])
+def test_a_second_turn_equals_feeding_it_token_by_token(model, processor, attention, requests, level):
+    threshold = {"none": -1.0, "some": middle_threshold(model, requests), "all": 2.0}[level]
+    turn = processor.tokenizer("And then?", return_tensors="pt").input_ids.expand(len(requests["input_ids"]), -1)
+    with sharpv.attach(model, sharpv.SharpVConfig(memory_threshold=threshold)), torch.no_grad():
+        first = model.generate(**requests, **GREEDY)
+        ids = torch.cat([first.sequences, turn], dim=1)
+        mask = torch.nn.functional.pad(
+            requests["attention_mask"], (0, ids.shape[1] - requests["attention_mask"].shape[1]), value=1
+        )
+        second = model.generate(ids, attention_mask=mask, past_key_values=first.past_key_values, **GREEDY)
+
+        cache = model.generate(**requests, **GREEDY).past_key_values
+        for column in range(cache.get_seq_length(), ids.shape[1]):
+            one = model(
+                input_ids=ids[:, column : column + 1],
+                attention_mask=mask[:, : column + 1],
+                position_ids=next_positions(model, mask[:, : column + 1]),
+                past_key_values=cache,
+            )
+    assert float((second.logits[0] - one.logits[:, -1]).abs().max()) < 1e-6
+    assert torch.equal(second.sequences[:, : ids.shape[1]], ids)
+
+
+def test_beams_of_a_ragged_batch_equal_each_row_alone(model, make_inputs, batch):
+    beams = GREEDY | {"num_beams": 3}
+    model.to(torch.float64)
+    config = sharpv.SharpVConfig(memory_threshold=middle_threshold(model, batch))
+    with sharpv.attach(model, config) as session:
+        together = model.generate(**batch, **beams)
+        assert len(session.report.videos) == 2
+        assert len(session.report.layers[0].similarity) == 2
+        for row, question in enumerate(("What?", "What happens in the end?")):
+            one = make_inputs([clip(row)], questions=(question,))
+            alone = model.generate(**one, **beams)
+            new = alone.sequences[0, one["input_ids"].shape[1] :]
+            assert torch.equal(new, together.sequences[row, batch["input_ids"].shape[1] :])
+
+
+def test_prune_inputs_serves_beams_of_a_ragged_batch(model, batch):
+    beams = GREEDY | {"num_beams": 2}
+    with sharpv.attach(model, STAGE_1):
+        attached = model.generate(**batch, **beams)
+    pruned = sharpv.prune_inputs(model, batch, STAGE_1)
+    explicit = model.generate(**pruned, **beams)
+    new = attached.sequences[:, batch["input_ids"].shape[1] :]
+    assert torch.equal(explicit.sequences[:, pruned["input_ids"].shape[1] :], new)
+    assert distance(explicit, attached) == 0
