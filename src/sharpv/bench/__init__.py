@@ -1,0 +1,1 @@
+"""Benchmarks: what SharpV saves, and what it costs."""

@@ -1,0 +1,18 @@
+"""The maths of SharpV in plain torch: scores, selection, and the memory rule."""
+
+from sharpv.core.anchors import anchor_order, token_grid
+from sharpv.core.memory import discard, layer_similarity
+from sharpv.core.scores import Scores, score
+from sharpv.core.select import keep_mask, select, token_counts
+
+__all__ = [
+    "Scores",
+    "anchor_order",
+    "discard",
+    "keep_mask",
+    "layer_similarity",
+    "score",
+    "select",
+    "token_counts",
+    "token_grid",
+]

@@ -1,0 +1,131 @@
+"""How many tokens each frame keeps, and which: Visual SharpV (arXiv 2511.08003, section 3)."""
+
+import torch
+from torch import Tensor
+
+from sharpv.config import SharpVConfig
+from sharpv.core.anchors import anchor_order, token_grid
+from sharpv.core.eager import eager
+from sharpv.core.scores import Scores, score
+
+__all__ = ["keep_mask", "select", "token_counts"]
+
+# r is known to this: a ratio that is a round number but for float32's rounding must not cost or gain a token.
+RATIO_TOLERANCE = 1e-5
+# A budget is shared in whole millionths of r, in whole numbers, so that frames with equal motion tie exactly.
+RATIO_UNITS = 10**6
+
+
+def keep_mask(features: Tensor, config: SharpVConfig, grid: tuple[int, int] | None = None) -> Tensor:
+    """Says which visual tokens of one video to keep: `score`, then `select`.
+
+    `torch.compile` leaves `score` and `select` as they are, behind graph breaks.
+
+    Args:
+        features: `[n frames, f tokens, d]`, as for `score`.
+        config: what to keep.
+        grid: (rows, cols) of a frame's tokens, used by `coverage` only; None: the most square factors of f.
+
+    Returns:
+        bool `[n, f]` on the device of the features, true for kept tokens.
+
+    Raises:
+        InputError: features that `score` refuses, or a grid that does not hold f tokens.
+    """
+    return select(score(features, config.spatial_weight), config, grid)
+
+
+@eager
+@torch.no_grad()
+def select(scores: Scores, config: SharpVConfig, grid: tuple[int, int] | None = None) -> Tensor:
+    """Picks the tokens to keep from the scores of one video.
+
+    Each frame keeps its `token_counts` most important tokens; the lower index wins ties. With `coverage` c,
+    the first `round(c k_t)` positions of `anchor_order` go first, whatever their importance (not the
+    paper's).
+
+    Args:
+        scores: from `score`, with `config.spatial_weight` already in their importance.
+        config: what to keep.
+        grid: (rows, cols) of a frame's tokens, used by `coverage` only; None: the most square factors of f.
+
+    Returns:
+        bool `[n, f]`, true for kept tokens.
+
+    Raises:
+        InputError: a grid that does not hold f tokens.
+    """
+    importance = scores.importance
+    f = importance.shape[1]
+    rows, cols = token_grid(f, grid)
+    counts = token_counts(scores, config).unsqueeze(-1)
+    places = torch.arange(f, device=importance.device)
+    if config.coverage > 0:
+        anchors = (counts.double() * config.coverage).round()
+        order = torch.tensor(anchor_order(rows, cols), device=importance.device)
+        rank = torch.empty_like(order).scatter_(0, order, places)
+        importance = importance.masked_fill(rank < anchors, torch.inf)
+    best = importance.argsort(dim=-1, descending=True, stable=True)
+    return torch.zeros_like(best, dtype=torch.bool).scatter_(-1, best, places < counts)
+
+
+@torch.no_grad()
+def token_counts(scores: Scores, config: SharpVConfig) -> Tensor:
+    """Says how many tokens each frame keeps.
+
+    Adaptive: `k_t = ceil(r_t f)`, where r_t counts as known to 1e-5, so that r = 0.5 + 3e-8 of 10 tokens is
+    5 and not 6. Budget: `round(retention n f)` over the whole video, in proportion to r_t (`_share`).
+    Threshold K: the tokens with `I >= K`. In all three, a frame keeps at least `min_tokens_per_frame` and at
+    most f.
+
+    Args:
+        scores: from `score`.
+        config: what to keep.
+
+    Returns:
+        int64 `[n]`.
+    """
+    n, f = scores.importance.shape
+    least = min(config.min_tokens_per_frame, f)
+    if config.threshold is not None:
+        counts = (scores.importance.double() >= config.threshold).sum(-1)
+    elif config.retention == "adaptive":
+        counts = ((scores.ratios.double() - RATIO_TOLERANCE) * f).ceil().long()
+    else:
+        total = max(round(config.retention * n * f), n * least)
+        weights = (scores.ratios.double() * RATIO_UNITS).round().long().tolist()
+        counts = torch.tensor(_share(total, weights, least, f), device=scores.ratios.device)
+    return counts.clamp(least, f)
+
+
+def _share(total: int, weights: list[int], least: int, most: int) -> list[int]:
+    """Shares `total` in proportion to the weights, each between `least` and `most`, in whole numbers.
+
+    The shares are `clamp(c w, least, most)` with the one c that makes their sum right: frames beyond a bound
+    are fixed there, on the side that goes further beyond, until none is. What rounding down leaves goes to
+    the largest remainders, then to the lower index. All weights zero: equal shares. The arithmetic is exact.
+    """
+    counts = [0] * len(weights)
+    free = list(range(len(weights)))
+    while True:
+        weight = sum(weights[t] for t in free)
+        parts = {t: weights[t] if weight else 1 for t in free}
+        whole = weight or len(free)
+        # In units of 1/whole of a token: the share of frame t is total * parts[t].
+        over = [t for t in free if total * parts[t] > most * whole]
+        under = [t for t in free if total * parts[t] < least * whole]
+        excess = sum(total * parts[t] - most * whole for t in over)
+        lack = sum(least * whole - total * parts[t] for t in under)
+        fixed, bound = (over, most) if excess >= lack else (under, least)
+        if not fixed:
+            break
+        for t in fixed:
+            counts[t] = bound
+        total -= bound * len(fixed)
+        free = [t for t in free if t not in set(fixed)]
+    for t in free:
+        counts[t] = total * parts[t] // whole
+    left = total - sum(counts[t] for t in free)
+    for t in sorted(free, key=lambda t: (-(total * parts[t] % whole), t))[:left]:
+        counts[t] += 1
+    return counts
