@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from sharpv.errors import VideoError
+from sharpv.video import Sampling, read_video, write_video
+
+
+@pytest.mark.parametrize("fps", [1, 12.5, 30000 / 1001])
+def test_what_is_written_is_read_back(tmp_path, fps):
+    shades = np.linspace(0, 255, 20).astype(np.uint8)
+    frames = np.broadcast_to(shades[:, None, None, None], (20, 32, 48, 3))
+    write_video(frames, tmp_path / "clip.mp4", fps=fps)
+    video = read_video(tmp_path / "clip.mp4", Sampling.all())
+    assert video.fps == pytest.approx(fps)
+    assert video.duration == pytest.approx(20 / fps)
+    assert video.frames.shape == frames.shape
+    # H.264 at its default quality, in limited range: flat pictures survive to a few levels.
+    assert np.abs(video.frames.astype(int) - frames).max() <= 4
+
+
+def test_odd_sizes_are_padded_to_even(tmp_path, pictures):
+    frames = pictures(4, 33, 47)
+    write_video(frames, tmp_path / "odd.mp4", fps=10)
+    read = read_video(tmp_path / "odd.mp4").frames
+    assert read.shape == (4, 34, 48, 3)
+    assert np.abs(read[:, -1].astype(int) - read[:, -2]).mean() < 12
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [np.zeros((2, 8, 8, 3)), np.zeros((8, 8, 3), np.uint8), np.zeros((0, 8, 8, 3), np.uint8)],
+    ids=["float", "3-D", "empty"],
+)
+def test_bad_frames_are_refused(tmp_path, frames):
+    with pytest.raises(ValueError, match="uint8"):
+        write_video(frames, tmp_path / "x.mp4")
+
+
+@pytest.mark.parametrize("fps", [0, -1, float("nan")])
+def test_bad_fps_is_refused(tmp_path, fps):
+    with pytest.raises(ValueError, match="fps"):
+        write_video(np.zeros((1, 8, 8, 3), np.uint8), tmp_path / "x.mp4", fps=fps)
+
+
+def test_an_unwritable_path(tmp_path):
+    with pytest.raises(VideoError, match="cannot write"):
+        write_video(np.zeros((1, 8, 8, 3), np.uint8), tmp_path / "no folder" / "x.mp4")
