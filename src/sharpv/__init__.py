@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sharpv.report import Report
 
 _MODULES = {
+    "__version__": "sharpv._compat",
     "AttachError": "sharpv.errors",
     "InputError": "sharpv.errors",
     "Report": "sharpv.report",

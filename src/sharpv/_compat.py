@@ -5,7 +5,9 @@ from importlib.metadata import version
 
 from sharpv.errors import UnsupportedModelError
 
-__all__ = ["require_transformers"]
+__all__ = ["__version__", "require_transformers"]
+
+__version__ = version("sharpv")
 
 TRANSFORMERS_FROM = (5, 19)
 TRANSFORMERS_BELOW = (6, 0)

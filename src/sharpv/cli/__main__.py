@@ -1,0 +1,5 @@
+"""`python -m sharpv.cli` is `sharpv`."""
+
+from sharpv.cli.app import main
+
+main()

@@ -1,0 +1,184 @@
+"""`sharpv ask`: a question about a clip, answered by a video LLM that reads only what carries news."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sharpv.cli import output
+from sharpv.cli.run import Debug, Json
+from sharpv.config import SharpVConfig
+
+if TYPE_CHECKING:
+    from sharpv.report import Report
+    from sharpv.video import Sampling, Video
+
+__all__ = ["ask"]
+
+SCHEMA_VERSION = 1
+NOISE = (
+    "no model given (-m): loading a tiny LLaVA-OneVision with random weights, whose answer is noise and "
+    "whose token counts are real ..."
+)
+
+
+def ask(
+    video: Annotated[str, typer.Argument(help="Path or URL of a clip.", show_default=False)],
+    question: Annotated[str, typer.Argument(help="What to ask about it.", show_default=False)],
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Model directory, or hub id owner/name.")
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="Frames to read, evenly spread. [default: 32]")
+    ] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames to read per second, instead of --frames.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file with SharpVConfig fields; options override it.")
+    ] = None,
+    retention: Annotated[
+        str | None, typer.Option(help="'adaptive' or the share of tokens to keep. [default: adaptive]")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Keep every token of at least this importance, instead.")
+    ] = None,
+    coverage: Annotated[
+        float | None, typer.Option(help="Share of each frame's tokens spent on fixed places. [default: 0]")
+    ] = None,
+    memory_threshold: Annotated[
+        float | None, typer.Option(help="Layers less similar than this drop their video. [default: 0.2]")
+    ] = None,
+    no_memory: Annotated[bool, typer.Option("--no-memory", help="Keep the video in every layer.")] = False,
+    dense: Annotated[bool, typer.Option("--dense", help="Prune nothing.")] = False,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="The most tokens of the answer.")] = 64,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:0. [default: CUDA if any]")] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Ask a video LLM a question about a clip."""
+    given = {
+        "retention": retention,
+        "threshold": threshold,
+        "coverage": coverage,
+        "memory_threshold": memory_threshold,
+    }
+    settings = _settings(
+        config, {name: value for name, value in given.items() if value is not None}, no_memory, dense
+    )
+    sampling = _sampling(frames, fps)
+
+    from sharpv.video import read_video
+
+    output.progress("reading the video ...")
+    clip = read_video(video, sampling)
+    output.progress(f"loading {model} ..." if model else NOISE)
+    from sharpv.hf.ask import ask as ask_model
+    from sharpv.hf.ask import load_model, load_random_model
+
+    loaded = load_model(model, dtype, device) if model else load_random_model(dtype, device)
+    output.progress(f"answering from {len(clip.frames)} of {clip.total_frames} frames ...")
+    answered = ask_model(loaded, clip, question, settings, max_new_tokens)
+    if json:
+        output.result(_result(video, question, loaded.name, clip, answered.text, answered.report))
+    else:
+        output.answer(_printable(answered.text))
+        output.progress(_summary(answered.report))
+
+
+def _settings(path: Path | None, given: dict[str, Any], no_memory: bool, dense: bool) -> SharpVConfig:
+    """Builds the configuration; what the user got wrong is a usage error."""
+    if dense and (given or no_memory or path):
+        raise typer.BadParameter(
+            "prunes nothing, so no other pruning option goes with it", param_hint="--dense"
+        )
+    if dense:
+        return SharpVConfig(retention=1.0, memory_threshold=None)
+    if no_memory and "memory_threshold" in given:
+        raise typer.BadParameter("excludes --memory-threshold", param_hint="--no-memory")
+    if given.get("retention", "adaptive") != "adaptive":
+        given["retention"] = _share(given["retention"])
+    if no_memory:
+        given["memory_threshold"] = None
+    try:
+        return SharpVConfig.from_dict(_from_file(path) | given)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is neither 'adaptive' nor a number in (0, 1]", param_hint="--retention"
+        ) from None
+
+
+def _from_file(path: Path | None) -> dict[str, Any]:
+    import yaml
+
+    if path is None:
+        return {}
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise typer.BadParameter(f"cannot read {path}: {reason}", param_hint="--config") from None
+    if not isinstance(values, dict):
+        raise typer.BadParameter(f"{path} holds no mapping of SharpVConfig fields", param_hint="--config")
+    return values
+
+
+def _sampling(frames: int | None, fps: float | None) -> "Sampling":
+    from sharpv.video import Sampling
+
+    try:
+        return Sampling(frames=frames, fps=fps)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--frames, --fps") from None
+
+
+def _result(
+    source: str, question: str, model: str, clip: "Video", answer: str, report: "Report"
+) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "question": question,
+        "answer": answer,
+        "model": model,
+        "video": {
+            "source": source if len(source) <= 200 else source[:200] + "...",
+            "frames": len(clip.frames),
+            "total_frames": clip.total_frames,
+            "height": clip.frames.shape[1],
+            "width": clip.frames.shape[2],
+            "fps": clip.fps,
+            "duration": clip.duration,
+            "indices": clip.indices.tolist(),
+            "timestamps": clip.timestamps.tolist(),
+            "warnings": list(clip.warnings),
+        },
+        "report": report.to_dict(),
+    }
+
+
+def _summary(report: "Report") -> str:
+    share = report.tokens_kept / max(report.tokens_total, 1)
+    dropped = sum(any(layer.dropped) for layer in report.layers)
+    parts = [f"kept {report.tokens_kept} of {report.tokens_total} video tokens ({share:.1%})"]
+    if report.cache_bytes is not None and report.dense_cache_bytes:
+        parts.append(f"KV cache {_size(report.cache_bytes)} of {_size(report.dense_cache_bytes)}")
+    if report.layers:
+        parts.append(f"{dropped} of {len(report.layers)} layers dropped their video")
+    return "; ".join(parts)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def _printable(text: str) -> str:
+    """Keeps control characters of a model's answer off the terminal."""
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )

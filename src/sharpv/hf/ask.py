@@ -1,0 +1,163 @@
+"""From a question about a clip to an answer: loading a model, building the prompt, generating."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    PreTrainedModel,
+    ProcessorMixin,
+)
+
+from sharpv.config import SharpVConfig
+from sharpv.errors import InputError, UnsupportedModelError
+from sharpv.hf.attach import attach
+from sharpv.hf.families import require_family
+from sharpv.report import Report
+from sharpv.tiny.random_model import llava_onevision
+from sharpv.video import Video
+
+__all__ = ["DTYPES", "Answer", "VideoModel", "ask", "load_model", "load_random_model"]
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class VideoModel:
+    """A video LLM and its processor.
+
+    Attributes:
+        name: directory or hub id that it came from.
+        model: in evaluation mode, on its device.
+        processor: with a chat template.
+    """
+
+    name: str
+    model: PreTrainedModel
+    processor: ProcessorMixin
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said, and what it cost.
+
+    Attributes:
+        text: without special tokens.
+        report: of the request.
+    """
+
+    text: str
+    report: Report
+
+
+def load_model(name: str, dtype: str = "auto", device: str | None = None) -> VideoModel:
+    """Loads a supported model.
+
+    Args:
+        name: a directory, or a hub id `owner/name`.
+        dtype: one of `DTYPES`; "auto" is the checkpoint's own.
+        device: for example "cpu" or "cuda:0"; None takes CUDA where there is one.
+
+    Raises:
+        InputError: nothing that can be loaded is there, or no such device.
+        UnsupportedModelError: a model of an unknown family; found before any weights are read.
+    """
+    if not Path(name).is_dir() and not HUB_ID.fullmatch(name):
+        raise InputError(
+            f"cannot find a model at {name!r}: give a directory with a config.json, or a hub id owner/name"
+        )
+    target = _device(device)
+    try:
+        require_family(AutoConfig.from_pretrained(name).model_type)
+        processor = AutoProcessor.from_pretrained(name)
+        model = AutoModelForImageTextToText.from_pretrained(name, dtype=_dtype(dtype))
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"cannot load a model from {name!r}: {reason}") from error
+    if not processor.chat_template:
+        raise InputError(f"the processor of {name!r} has no chat template: save one beside the model")
+    return VideoModel(name, model.to(target).eval(), processor)
+
+
+def load_random_model(dtype: str = "auto", device: str | None = None) -> VideoModel:
+    """Builds the tiny LLaVA-OneVision with random weights, whose answers are noise.
+
+    Args:
+        dtype: one of `DTYPES`; "auto" is float32.
+        device: as for `load_model`.
+    """
+    model, processor = llava_onevision()
+    kind = _dtype(dtype)
+    model = model.to(_device(device), torch.float32 if isinstance(kind, str) else kind)
+    return VideoModel("random weights", model, processor)
+
+
+def ask(
+    loaded: VideoModel, video: Video, question: str, config: SharpVConfig, max_new_tokens: int = 64
+) -> Answer:
+    """Asks a model about a clip, greedily decoded.
+
+    Args:
+        loaded: the model.
+        video: frames of the clip.
+        question: in the user's words.
+        config: what to keep; `retention=1.0, memory_threshold=None` is the dense model.
+        max_new_tokens: the most tokens of the answer.
+
+    Raises:
+        InputError: the clip or its features cannot be used.
+    """
+    model, processor = loaded.model, loaded.processor
+    inputs = _inputs(processor, video, question).to(model.device, model.dtype)
+    with attach(model, config) as session:
+        output = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
+        report = session.report
+    new = output[0, inputs["input_ids"].shape[1] :]
+    text = processor.tokenizer.decode(new, skip_special_tokens=True).strip()
+    if report is None:
+        raise UnsupportedModelError(f"{loaded.name!r} did not read the video: its forward pass was not seen")
+    return Answer(text, report)
+
+
+def _inputs(processor: ProcessorMixin, video: Video, question: str) -> Any:
+    content = [{"type": "video"}, {"type": "text", "text": question}]
+    prompt = processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+    )
+    metadata = {
+        "total_num_frames": video.total_frames,
+        "fps": video.fps,
+        "duration": video.duration,
+        "frames_indices": video.indices.tolist(),
+        "height": video.frames.shape[1],
+        "width": video.frames.shape[2],
+    }
+    return processor(
+        text=[prompt],
+        videos=[video.frames],
+        video_metadata=[metadata],
+        do_sample_frames=False,
+        return_tensors="pt",
+    )
+
+
+def _dtype(name: str) -> torch.dtype | str:
+    if name not in DTYPES:
+        raise InputError(f"got dtype {name!r}: it must be one of {', '.join(DTYPES)}")
+    return name if name == "auto" else getattr(torch, name)
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"cannot use device {name!r}: {reason}") from error

@@ -1,0 +1,100 @@
+"""A health check of every family on this machine: a tiny random model of it, dense and pruned."""
+
+import time
+from dataclasses import dataclass, replace
+
+import torch
+from transformers import GenerationConfig
+
+from sharpv.config import SharpVConfig
+from sharpv.hf.attach import attach
+from sharpv.tiny.clip import moving_square
+from sharpv.tiny.random_model import RANDOM_MODELS
+
+__all__ = ["FamilyCheck", "check_family"]
+
+NEW_TOKENS = 4
+DROP_EVERYWHERE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyCheck:
+    """What the check of one family found.
+
+    Attributes:
+        model_type: of the family.
+        exact_off: whether the switched-off session gave bit for bit the dense tokens and logits.
+        tokens_total: video tokens of the clip.
+        tokens_kept: of these, what the default configuration kept.
+        cache_bytes: of the pruned run, with every layer giving up its video.
+        dense_cache_bytes: of the dense run.
+        seconds: of the whole check.
+        error: what went wrong, or None.
+    """
+
+    model_type: str
+    exact_off: bool = False
+    tokens_total: int = 0
+    tokens_kept: int = 0
+    cache_bytes: int = 0
+    dense_cache_bytes: int = 0
+    seconds: float = 0.0
+    error: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether pruning works here."""
+        pruned = self.tokens_kept < self.tokens_total and self.cache_bytes < self.dense_cache_bytes
+        return self.error is None and self.exact_off and pruned
+
+
+def check_family(model_type: str, device: str = "cpu") -> FamilyCheck:
+    """Runs a family's tiny random model on a made clip: dense, switched off, and pruned.
+
+    Args:
+        model_type: one of `FAMILIES`.
+        device: where to run.
+    """
+    started = time.perf_counter()
+    try:
+        found = _run(model_type, device)
+    except Exception as error:  # whatever breaks is what the check is there to say
+        reason = str(error).strip().split("\n")[0]
+        found = FamilyCheck(model_type, error=f"{type(error).__name__}: {reason}")
+    return replace(found, seconds=time.perf_counter() - started)
+
+
+def _run(model_type: str, device: str) -> FamilyCheck:
+    model, processor = RANDOM_MODELS[model_type](image_size=112)
+    model = model.to(device)
+    clip = moving_square(frames=8, height=112, width=112)
+    message = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": "What moves?"}]}]
+    prompt = processor.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+    metadata = {"total_num_frames": len(clip), "fps": 4.0, "frames_indices": list(range(len(clip)))}
+    inputs = processor(
+        text=[prompt], videos=[clip], video_metadata=[metadata], do_sample_frames=False, return_tensors="pt"
+    ).to(device)
+    options = GenerationConfig(
+        max_new_tokens=NEW_TOKENS,
+        do_sample=False,
+        return_dict_in_generate=True,
+        output_logits=True,
+        pad_token_id=model.generation_config.pad_token_id,
+    )
+    dense = model.generate(**inputs, generation_config=options)
+    with attach(model, SharpVConfig(retention=1.0, memory_threshold=None)):
+        off = model.generate(**inputs, generation_config=options)
+    with attach(model, SharpVConfig(memory_threshold=DROP_EVERYWHERE)) as session:
+        model.generate(**inputs, generation_config=options)
+        report = session.report
+    if report is None or report.cache_bytes is None or report.dense_cache_bytes is None:
+        return FamilyCheck(model_type, error="the session saw no request")
+    return FamilyCheck(
+        model_type,
+        exact_off=torch.equal(dense.sequences, off.sequences)
+        and all(map(torch.equal, dense.logits, off.logits)),
+        tokens_total=report.tokens_total,
+        tokens_kept=report.tokens_kept,
+        cache_bytes=report.cache_bytes,
+        dense_cache_bytes=report.dense_cache_bytes,
+    )
