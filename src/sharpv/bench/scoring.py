@@ -1,15 +1,8 @@
-"""Times the choice of tokens: score and select, against one read of the same features.
+"""Times the choice of tokens: score and select, against one read of the same features."""
 
-`python -m sharpv.bench.scoring` prints one line per case and a last line of JSON. Importing this module runs
-nothing.
-"""
-
-import argparse
-import json
 import platform
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from itertools import product
@@ -24,7 +17,7 @@ from sharpv.config import SharpVConfig
 from sharpv.core.scores import Scores, score
 from sharpv.core.select import keep_mask, select
 
-__all__ = ["main", "run"]
+__all__ = ["DTYPES", "SHAPES", "run"]
 
 Shape = tuple[int, int, int]
 SHAPES: tuple[Shape, ...] = ((32, 196, 896), (32, 196, 3584), (128, 196, 3584))
@@ -207,41 +200,3 @@ def _line(case: dict[str, Any]) -> str:
         f"({ratio['sharpv']:.1f}x), whole tensor {ms['whole_tensor']:.1f} ms ({ratio['whole_tensor']:.1f}x), "
         f"kept {case['kept_share']:.1%}"
     )
-
-
-def _shape(text: str) -> Shape:
-    numbers = tuple(int(part) for part in text.split("x"))
-    if len(numbers) != 3 or min(numbers) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: give frames x tokens x channels, such as 32x196x896")
-    return numbers
-
-
-def _progress(line: str) -> None:
-    sys.stderr.write(line + "\n")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the benchmark from the command line: progress on stderr, one line of JSON on stdout; returns 0."""
-    parser = argparse.ArgumentParser(prog="python -m sharpv.bench.scoring", description=__doc__)
-    parser.add_argument("--shape", type=_shape, action="append", help="FRAMESxTOKENSxCHANNELS, repeatable")
-    parser.add_argument("--dtype", choices=DTYPES, action="append", help="repeatable (default: both)")
-    parser.add_argument("--repeats", type=int, default=9, help="timed rounds (default 9)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
-    parser.add_argument("--device", default="cpu", help="torch device (default cpu)")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(argv)
-    result = run(
-        options.shape or SHAPES,
-        options.dtype or DTYPES,
-        options.repeats,
-        options.threads,
-        options.device,
-        options.seed,
-        log=_progress,
-    )
-    sys.stdout.write(json.dumps(result, separators=(",", ":")) + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,6 +5,7 @@ import typer
 import sharpv
 from sharpv.cli import output
 from sharpv.cli.ask import ask
+from sharpv.cli.bench import bench
 from sharpv.cli.doctor import doctor
 from sharpv.cli.models import models
 from sharpv.cli.run import command
@@ -39,6 +40,7 @@ def root(
 
 for function in (ask, models, doctor):
     app.command()(command(function))
+app.add_typer(bench, name="bench")
 
 
 def main() -> None:

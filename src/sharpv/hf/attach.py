@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from threading import Lock
 from types import TracebackType
 from typing import Self
-from weakref import WeakKeyDictionary
+from weakref import WeakSet
 
 from transformers import PreTrainedModel
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 REPORTS_KEPT = 32
 
-_sessions: WeakKeyDictionary[PreTrainedModel, "Session"] = WeakKeyDictionary()
+_attached: WeakSet[PreTrainedModel] = WeakSet()
 
 
 class Session:
@@ -44,13 +44,13 @@ class Session:
         self.reports: deque[Report] = deque(maxlen=REPORTS_KEPT)
         self.request: Request | None = None
         self._busy = Lock()
-        if model in _sessions:
+        if model in _attached:
             raise AttachError(
                 f"got a {type(model).__name__} with a SharpV session: detach it first, session.detach()"
             )
         self._hooks: Hooks | None = Hooks(self)
         wrap_generate(self)
-        _sessions[model] = self
+        _attached.add(model)
 
     @property
     def report(self) -> Report | None:
@@ -64,7 +64,7 @@ class Session:
         self._hooks.remove()
         self._hooks = None
         del self.model.generate
-        del _sessions[self.model]
+        _attached.discard(self.model)
 
     def __enter__(self) -> Self:
         return self

@@ -143,7 +143,7 @@ class PrunedLayer(DynamicLayer):
 
 def _take(states: Tensor, index: Tensor) -> Tensor:
     batch, heads, _, dim = states.shape
-    return states.gather(2, index[:, None, :, None].expand(batch, heads, -1, dim))
+    return states.gather(2, index.to(states.device)[:, None, :, None].expand(batch, heads, -1, dim))
 
 
 def require_prunable(cache: Cache) -> None:

@@ -63,8 +63,10 @@ class Hooks:
     def before_model(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         """Finds the video tokens of the call, and opens a request for a bare forward pass."""
         self.visual = self.step = None
-        call = self._signature.bind_partial(*args, **kwargs).arguments
-        call = {**call, **call.pop("kwargs", {})}
+        call = kwargs
+        if args:
+            call = self._signature.bind_partial(*args, **kwargs).arguments
+            call = {**call, **call.pop("kwargs", {})}
         encoded = (call.get("mm_encoder_outputs") or {}).get("video")
         if encoded is None and call.get("pixel_values_videos") is None:
             return

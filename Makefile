@@ -1,0 +1,34 @@
+# `make demo` and `make test` do all the set-up on a fresh machine: they make .venv and install what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CLIP := .cache/demo.mp4
+PYTEST_FLAGS ?=
+
+.PHONY: demo test check clean
+
+# The CPU is enough for all of this; a CUDA build of torch is used as it comes.
+$(VENV)/.installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/python examples/make_clip.py $(CLIP)
+	$(BIN)/sharpv ask $(CLIP) "What moves?" --max-new-tokens 16 --dense
+	$(BIN)/sharpv ask $(CLIP) "What moves?" --max-new-tokens 16
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS)
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy src/sharpv
+	$(BIN)/lint-imports
+	$(BIN)/python docs/check.py
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,53 @@
+"""`sharpv bench`: what SharpV costs on this machine. Every bench ends in one line of JSON."""
+
+from typing import Annotated
+
+import typer
+
+from sharpv.cli import output
+from sharpv.cli.run import Debug, command
+
+__all__ = ["bench"]
+
+bench = typer.Typer(help="Measure what SharpV costs on this machine.", no_args_is_help=True)
+
+
+@bench.callback()
+def root() -> None:
+    """Measure what SharpV costs on this machine."""
+
+
+def scoring(
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(help="FRAMESxTOKENSxCHANNELS, repeatable. [default: the three of the docs]"),
+    ] = None,
+    dtype: Annotated[
+        list[str] | None, typer.Option(help="float32 or bfloat16, repeatable. [default: both]")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed rounds.")] = 9,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    device: Annotated[str, typer.Option(help="Such as cpu or cuda.")] = "cpu",
+    seed: Annotated[int, typer.Option(help="Of the made features.")] = 0,
+    debug: Debug = False,
+) -> None:
+    """Time scoring and selecting against one read of the same features."""
+    shapes = [_shape(text) for text in shape or []]
+    from sharpv.bench.scoring import DTYPES, SHAPES, run
+
+    for name in dtype or []:
+        if name not in DTYPES:
+            raise typer.BadParameter(f"{name!r} is none of {', '.join(DTYPES)}", param_hint="--dtype")
+    output.result(run(shapes or SHAPES, dtype or DTYPES, repeats, threads, device, seed, log=output.progress))
+
+
+def _shape(text: str) -> tuple[int, int, int]:
+    numbers = [int(part) if part.isdecimal() else 0 for part in text.split("x")]
+    if len(numbers) != 3 or min(numbers) < 1:
+        raise typer.BadParameter(
+            f"{text!r}: give FRAMESxTOKENSxCHANNELS, such as 32x196x896", param_hint="--shape"
+        )
+    return numbers[0], numbers[1], numbers[2]
+
+
+bench.command()(command(scoring))
