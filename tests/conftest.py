@@ -1,6 +1,8 @@
-"""The real clips, where their folder is present."""
+"""What all tests share: the real clips, and a deaf ear to no deprecation."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,3 +31,24 @@ def real_clip(request: pytest.FixtureRequest, videos: Path) -> tuple[Path, int]:
     """Path and decoded frame count of one real clip."""
     name, count = request.param
     return videos / name, count
+
+
+class _Deprecations(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if "deprecat" in message.lower() or "will be removed" in message:
+            self.messages.append(message)
+
+
+@pytest.fixture(autouse=True)
+def no_deprecations() -> Iterator[None]:
+    """Transformers logs most deprecations instead of warning: such a message fails the test that drew it."""
+    heard, logger = _Deprecations(), logging.getLogger("transformers")
+    logger.addHandler(heard)
+    yield
+    logger.removeHandler(heard)
+    assert not heard.messages

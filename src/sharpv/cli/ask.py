@@ -1,5 +1,6 @@
 """`sharpv ask`: a question about a clip, answered by a video LLM that reads only what carries news."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -170,7 +171,9 @@ def _summary(report: "Report") -> str:
         parts.append(f"KV cache {_size(report.cache_bytes)} of {_size(report.dense_cache_bytes)}")
     if report.layers:
         parts.append(f"{dropped} of {len(report.layers)} layers dropped their video")
-    return "; ".join(parts)
+    phases = asdict(report.milliseconds).items()
+    spent = ", ".join(f"{name} {value:.0f} ms" for name, value in phases if value is not None)
+    return "; ".join(parts) + f"\n{spent}"
 
 
 def _size(count: int) -> str:

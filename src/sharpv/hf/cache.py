@@ -161,15 +161,27 @@ def require_prunable(cache: Cache) -> None:
         )
 
 
-def adopt(cache: DynamicCache) -> None:
-    """Turns the layers of a cache into `PrunedLayer`, in place; what they hold stays."""
+def adopt(cache: DynamicCache, padding: Tensor | None) -> None:
+    """Turns the layers of a cache into `PrunedLayer`, in place; what they hold stays.
+
+    Args:
+        cache: with layers of either kind.
+        padding: bool `[B, physical]`, false at the padding that a cache without gaps holds; None without any.
+    """
     for position, layer in enumerate(cache.layers):
         if type(layer) is DynamicLayer:
-            adopted = PrunedLayer()
-            adopted.__dict__.update(layer.__dict__)
-            cache.layers[position] = adopted
+            layer = cache.layers[position] = _adopted(layer)
+        if not layer.pruned:
+            layer.valid = padding
     if cache.layer_class_to_replicate is DynamicLayer:
         cache.layer_class_to_replicate = PrunedLayer
+
+
+def _adopted(layer: DynamicLayer) -> PrunedLayer:
+    adopted = PrunedLayer()
+    adopted.__dict__.update(layer.__dict__)
+    adopted.tail = adopted.physical
+    return adopted
 
 
 def pruned_layers(cache: object) -> list[PrunedLayer]:

@@ -112,7 +112,7 @@ class Hooks:
 
     def _read_prompt(self, request: Request, step: Step, kwargs: dict[str, Any]) -> None:
         """Prepares a pass that reads video tokens; a prompt that came whole is shortened here."""
-        self._use_cache(kwargs)
+        self._use_cache(step, kwargs)
         if request.layouts is not None:
             self._stage1(request, request.layouts, step, kwargs)
         else:
@@ -122,14 +122,14 @@ class Hooks:
         request.prompt_tokens_kept = request.prompt_tokens_kept or step.tokens_per_row()
         request.prompt_tokens = request.prompt_tokens or request.prompt_tokens_kept
 
-    def _use_cache(self, kwargs: dict[str, Any]) -> None:
+    def _use_cache(self, step: Step, kwargs: dict[str, Any]) -> None:
         """Makes the layers of the cache prunable, and the cache itself where the model would make it."""
         cache, wanted = kwargs.get("past_key_values"), kwargs.get("use_cache")
         if cache is None and (self.decoder.config.use_cache if wanted is None else wanted):
             cache = kwargs["past_key_values"] = DynamicCache(config=self.decoder.config)
         if cache is not None and (self.config.memory_threshold is not None or self.config.prunes_tokens):
             require_prunable(cache)
-            adopt(cache)
+            adopt(cache, step.earlier)
 
     def _shift_positions(self, kwargs: dict[str, Any]) -> None:
         """Takes what compact position ids lag behind off the ids, which count the whole conversation."""

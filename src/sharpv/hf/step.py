@@ -25,6 +25,7 @@ class Step:
         fed: bool `[B, q]`, false at padding.
         padded: whether any of `fed` is false.
         width: columns that the caller passed; more than q after stage 1.
+        earlier: bool `[B, past]`, false at padding read before; None without padding.
         index: int64 `[B, q]`, the caller's columns that stage 1 kept; None without stage 1.
         tail: columns after the last one that stage 1 removed.
         cache: the cache of the pass.
@@ -42,6 +43,7 @@ class Step:
     fed: Tensor
     padded: bool
     width: int
+    earlier: Tensor | None = None
     index: Tensor | None = None
     tail: int = 0
     cache: Cache | None = None
@@ -71,8 +73,9 @@ class Step:
             fed = torch.ones(batch, width, dtype=torch.bool, device=embeds.device)
         else:
             fed = mask[:, -width:].bool()
+        earlier = None if mask is None or bool(mask[:, :-width].all()) else mask[:, :-width].bool()
         visual = torch.zeros_like(fed) if visual is None else visual
-        return cls(visual, embeds, fed, not bool(fed.all()), width)
+        return cls(visual, embeds, fed, not bool(fed.all()), width, earlier)
 
     def tokens_per_row(self) -> tuple[int, ...]:
         """Returns the tokens fed per row of the request, padding left out."""
