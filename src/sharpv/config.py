@@ -75,6 +75,11 @@ class SharpVConfig:
         """Whether stage 1 can drop anything: false only for `retention=1.0`."""
         return self.retention != 1
 
+    @property
+    def prunes(self) -> bool:
+        """Whether either stage can drop anything."""
+        return self.prunes_tokens or self.memory_threshold is not None
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain JSON values."""
         return asdict(self)

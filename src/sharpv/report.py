@@ -182,7 +182,7 @@ class Report:
         known["config"] = SharpVConfig.from_dict(known["config"])
         known["videos"] = tuple(VideoReport.from_dict(video) for video in known["videos"])
         known["layers"] = tuple(LayerReport.from_dict(layer) for layer in known["layers"])
-        known["milliseconds"] = Milliseconds(**known["milliseconds"])
+        known["milliseconds"] = Milliseconds(**_known(Milliseconds, known["milliseconds"]))
         for name in ("prompt_tokens", "prompt_tokens_kept", "notes"):
             known[name] = tuple(known[name])
         return cls(**known)
@@ -194,6 +194,6 @@ class Report:
 
 
 def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Leaves out what `to_dict()` derives from the fields."""
+    """Leaves out what is no field: what `to_dict()` derives, and what a later minor release adds."""
     names = {item.name for item in fields(cls)}
     return {key: value for key, value in values.items() if key in names}

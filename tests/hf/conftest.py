@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from sharpv import SharpVConfig
 from sharpv.hf.families import FAMILIES
 from sharpv.tiny.random_model import RANDOM_MODELS
 
 FRAMES = 6
 GREEDY = {"max_new_tokens": 6, "do_sample": False, "return_dict_in_generate": True, "output_logits": True}
-QUESTIONS = ("What?", "What happens in the end?")
+QUESTIONS = ("What?", "What happens in the end?", "Why?")
+OFF = SharpVConfig(retention=1.0, memory_threshold=None)
+STAGE_1 = SharpVConfig(memory_threshold=None)
+TEXT_ONLY = SharpVConfig(memory_threshold=2.0)
 
 
 @pytest.fixture(autouse=True)
@@ -69,9 +73,7 @@ def make_inputs(processor) -> Callable[..., dict[str, Any]]:
         for videos, question in zip(rows, questions, strict=False):
             content = [{"type": "video"} for _ in videos] + [{"type": "text", "text": question}]
             message = [{"role": "user", "content": content}]
-            prompts.append(
-                processor.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
-            )
+            prompts.append(processor.apply_chat_template(message, add_generation_prompt=True, tokenize=False))
         videos = [video for row in rows for video in row]
         metadata = [
             {"total_num_frames": len(video), "fps": 4.0, "frames_indices": list(range(len(video)))}
@@ -108,3 +110,35 @@ def same_output(one: Any, other: Any) -> bool:
 def distance(one: Any, other: Any) -> float:
     """The largest difference between the logits of two `generate()` outputs."""
     return max(float((a - b).abs().max()) for a, b in zip(one.logits, other.logits, strict=True))
+
+
+def interrupt(model: Any, inputs: dict[str, Any], call: Callable[[], Any]) -> None:
+    """Generates one token, and runs `call` in the middle of it."""
+    model.generate(**inputs, max_new_tokens=1, logits_processor=[lambda ids, scores: (call(), scores)[1]])
+
+
+def next_positions(model, mask: torch.Tensor) -> torch.Tensor:
+    """Position ids of the last column, as `generate()` counts them."""
+    position_ids = (mask.cumsum(1) - 1)[:, -1:]
+    if getattr(model.model, "rope_deltas", None) is None:
+        return position_ids
+    return (position_ids + model.model.rope_deltas).expand(3, -1, -1)
+
+
+def forward_loop(model, requests, steps: int) -> list[torch.Tensor]:
+    """Greedy decoding by bare forward passes; the logits of each step."""
+    mask = requests["attention_mask"]
+    whole = model._prepare_position_ids_for_generation(requests["input_ids"], dict(requests))
+    out = model(**requests, position_ids=whole, use_cache=True, logits_to_keep=1)
+    logits = [out.logits[:, -1]]
+    for _ in range(steps - 1):
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        position_ids = next_positions(model, mask)
+        out = model(
+            input_ids=logits[-1].argmax(-1, keepdim=True),
+            attention_mask=mask,
+            position_ids=position_ids,
+            past_key_values=out.past_key_values,
+        )
+        logits.append(out.logits[:, -1])
+    return logits

@@ -4,11 +4,18 @@ import pytest
 import torch
 
 import sharpv
-from tests.hf.conftest import GREEDY, clip, distance, same_output, video_tokens
-
-OFF = sharpv.SharpVConfig(retention=1.0, memory_threshold=None)
-TEXT_ONLY = sharpv.SharpVConfig(memory_threshold=2.0)
-STAGE_1 = sharpv.SharpVConfig(memory_threshold=None)
+from tests.hf.conftest import (
+    GREEDY,
+    OFF,
+    STAGE_1,
+    TEXT_ONLY,
+    clip,
+    distance,
+    forward_loop,
+    next_positions,
+    same_output,
+    video_tokens,
+)
 
 
 @pytest.fixture(params=["sdpa", "eager"])
@@ -29,33 +36,6 @@ def middle_threshold(model, requests) -> float:
     similarity = sorted(min(layer.similarity) for layer in session.report.layers)
     assert similarity[0] < similarity[-1]
     return (similarity[len(similarity) // 2 - 1] + similarity[len(similarity) // 2]) / 2
-
-
-def next_positions(model, mask: torch.Tensor) -> torch.Tensor:
-    """Position ids of the last column, as `generate()` counts them."""
-    position_ids = (mask.cumsum(1) - 1)[:, -1:]
-    if getattr(model.model, "rope_deltas", None) is None:
-        return position_ids
-    return (position_ids + model.model.rope_deltas).expand(3, -1, -1)
-
-
-def forward_loop(model, requests, steps: int) -> list[torch.Tensor]:
-    """Greedy decoding by bare forward passes; the logits of each step."""
-    mask = requests["attention_mask"]
-    whole = model._prepare_position_ids_for_generation(requests["input_ids"], dict(requests))
-    out = model(**requests, position_ids=whole, use_cache=True, logits_to_keep=1)
-    logits = [out.logits[:, -1]]
-    for _ in range(steps - 1):
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        position_ids = next_positions(model, mask)
-        out = model(
-            input_ids=logits[-1].argmax(-1, keepdim=True),
-            attention_mask=mask,
-            position_ids=position_ids,
-            past_key_values=out.past_key_values,
-        )
-        logits.append(out.logits[:, -1])
-    return logits
 
 
 def test_switched_off_is_bit_exact(model, attention, requests):
@@ -83,7 +63,14 @@ def test_the_inputs_seam_equals_the_hook_seam(model, attention, requests):
     inputs_report, hooks_report = session.reports
     assert all(map(torch.equal, by_inputs.logits, by_hooks))
     assert 0 < inputs_report.tokens_kept < inputs_report.tokens_total
-    for part in ("videos", "layers", "prompt_tokens", "prompt_tokens_kept", "cache_bytes", "dense_cache_bytes"):
+    for part in (
+        "videos",
+        "layers",
+        "prompt_tokens",
+        "prompt_tokens_kept",
+        "cache_bytes",
+        "dense_cache_bytes",
+    ):
         assert getattr(inputs_report, part) == getattr(hooks_report, part), part
     assert any(any(layer.dropped) for layer in inputs_report.layers)
     assert not all(all(layer.dropped) for layer in inputs_report.layers)
@@ -94,12 +81,12 @@ def test_prune_inputs_equals_an_attached_session(model, attention, requests):
         attached = model.generate(**requests, **GREEDY)
     pruned = sharpv.prune_inputs(model, requests, STAGE_1)
     explicit = model.generate(**pruned, **GREEDY)
-    width = pruned["input_ids"].shape[1]
-    assert width < requests["input_ids"].shape[1]
-    assert torch.equal(
-        explicit.sequences[:, width:], attached.sequences[:, requests["input_ids"].shape[1] :]
-    )
-    assert all(map(torch.equal, explicit.logits, attached.logits))
+    width, whole = pruned["input_ids"].shape[1], requests["input_ids"].shape[1]
+    assert width < whole
+    assert torch.equal(explicit.sequences[:, width:], attached.sequences[:, whole:])
+    # A single 1-D prompt gets a column of padding, and with it another kernel.
+    padded = len(requests["input_ids"]) == 1 and pruned["attention_mask"][0, 0] == 0
+    assert distance(explicit, attached) <= (1e-6 if padded else 0)
 
 
 def test_a_threshold_of_two_leaves_only_text_in_the_cache(model, attention, requests):
@@ -148,8 +135,7 @@ def test_a_row_of_a_padded_batch_equals_the_row_alone(
         for row, question in enumerate(("What?", "What happens in the end?")):
             alone = model.generate(**make_inputs([clip(row)], questions=(question,)), **GREEDY)
             apart = max(
-                float((a[row] - b[0]).abs().max())
-                for a, b in zip(together.logits, alone.logits, strict=True)
+                float((a[row] - b[0]).abs().max()) for a, b in zip(together.logits, alone.logits, strict=True)
             )
             assert apart <= tolerance
             assert session.report.videos[0].kept == whole.videos[row].kept
@@ -160,7 +146,9 @@ def test_a_row_of_a_padded_batch_equals_the_row_alone(
 @pytest.mark.parametrize("level", ["none", "some", "all"])
 def test_a_second_turn_equals_feeding_it_token_by_token(model, processor, attention, requests, level):
     threshold = {"none": -1.0, "some": middle_threshold(model, requests), "all": 2.0}[level]
-    turn = processor.tokenizer("And then?", return_tensors="pt").input_ids.expand(len(requests["input_ids"]), -1)
+    turn = processor.tokenizer("And then?", return_tensors="pt").input_ids.expand(
+        len(requests["input_ids"]), -1
+    )
     with sharpv.attach(model, sharpv.SharpVConfig(memory_threshold=threshold)), torch.no_grad():
         first = model.generate(**requests, **GREEDY)
         ids = torch.cat([first.sequences, turn], dim=1)
@@ -205,3 +193,6 @@ def test_prune_inputs_serves_beams_of_a_ragged_batch(model, batch):
     new = attached.sequences[:, batch["input_ids"].shape[1] :]
     assert torch.equal(explicit.sequences[:, pruned["input_ids"].shape[1] :], new)
     assert distance(explicit, attached) == 0
+    # generate() has written the repeated features back: a second call would mix the rows up.
+    with pytest.raises(sharpv.InputError, match=r"call sharpv\.prune_inputs again"):
+        model.generate(**pruned, **beams)

@@ -8,7 +8,7 @@ from tests.hf.conftest import GREEDY, QUESTIONS, clip
 
 
 def after_a_text_turn(model, make_inputs, rows, config):
-    """A turn of text without SharpV, then a turn with video with it; the output and the report of the second."""
+    """A turn of text without SharpV, then one with video with it; output and report of the second."""
     questions = tuple(QUESTIONS[row] for row in rows)
     text = make_inputs(*([] for _ in rows), questions=questions)
     first = model.generate(**text, **GREEDY)
@@ -40,8 +40,11 @@ def test_a_row_of_a_padded_batch_equals_the_row_alone(model, make_inputs, thresh
 def test_switched_off_it_equals_the_dense_model(model, make_inputs):
     off = sharpv.SharpVConfig(retention=1.0, memory_threshold=None)
     attached, report = after_a_text_turn(model, make_inputs, (0, 1), off)
-    assert report.tokens_kept == report.tokens_total > 0
+    assert report.cache_bytes == report.dense_cache_bytes > 0
     untouched = sharpv.SharpVConfig(retention=1.0, memory_threshold=-1.0)
-    adopted, _ = after_a_text_turn(model, make_inputs, (0, 1), untouched)
+    adopted, report = after_a_text_turn(model, make_inputs, (0, 1), untouched)
+    assert report.tokens_kept == report.tokens_total > 0
     assert torch.equal(attached.sequences, adopted.sequences)
-    assert max(float((a - b).abs().max()) for a, b in zip(attached.logits, adopted.logits, strict=True)) < 1e-6
+    assert (
+        max(float((a - b).abs().max()) for a, b in zip(attached.logits, adopted.logits, strict=True)) < 1e-6
+    )

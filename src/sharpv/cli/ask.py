@@ -24,8 +24,10 @@ NOISE = (
 
 
 def ask(
-    video: Annotated[str, typer.Argument(help="Path or URL of a clip.", show_default=False)],
-    question: Annotated[str, typer.Argument(help="What to ask about it.", show_default=False)],
+    video: Annotated[str, typer.Argument(metavar="VIDEO", help="Path or URL of a clip.", show_default=False)],
+    question: Annotated[
+        str, typer.Argument(metavar="QUESTION", help="What to ask about it.", show_default=False)
+    ],
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Model directory, or hub id owner/name.")
     ] = None,

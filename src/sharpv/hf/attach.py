@@ -15,7 +15,7 @@ from sharpv.config import SharpVConfig
 from sharpv.errors import AttachError
 from sharpv.hf.families import family_for
 from sharpv.hf.generate import wrap_generate
-from sharpv.hf.hooks import Hooks
+from sharpv.hf.hooks import BUSY, Hooks
 from sharpv.hf.request import Request, Stopwatch
 from sharpv.report import Report
 
@@ -49,6 +49,7 @@ class Session:
                 f"got a {type(model).__name__} with a SharpV session: detach it first, session.detach()"
             )
         self._hooks: Hooks | None = Hooks(self)
+        self._own_generate = vars(model).get("generate")
         wrap_generate(self)
         _attached.add(model)
 
@@ -64,7 +65,12 @@ class Session:
         self._hooks.remove()
         self._hooks = None
         del self.model.generate
+        if self._own_generate is not None:
+            self.model.generate = self._own_generate
         _attached.discard(self.model)
+
+    def __deepcopy__(self, memo: object) -> Self:
+        raise AttachError("cannot copy a model with a SharpV session: detach it first, session.detach()")
 
     def __enter__(self) -> Self:
         return self
@@ -86,10 +92,7 @@ class Session:
             AttachError: another thread is generating.
         """
         if not self._busy.acquire(blocking=False):
-            raise AttachError(
-                "got a request while another is running on the same session: wait for it, or batch the "
-                "requests"
-            )
+            raise AttachError(BUSY)
         try:
             yield
         finally:
@@ -98,6 +101,8 @@ class Session:
 
     def open(self, request: Request) -> None:
         """Makes a request the running one."""
+        if not self.config.prunes:
+            request.notes.append("both stages are switched off")
         self.request = request
 
     def close(self, request: Request, failed: bool = False) -> None:
@@ -121,7 +126,8 @@ def attach(model: PreTrainedModel, config: SharpVConfig | None = None) -> Sessio
 
     `generate()` is shortened before the model; a bare `forward()` and later turns are shortened inside it,
     with the same result. Only this instance changes, and `detach()` leaves no trace. Sequences come back with
-    the caller's prompt, and hidden states and logits at the caller's length.
+    the caller's prompt, and a bare forward's hidden states and logits at its length. What `generate()`
+    consults on the way, such as stopping criteria and logits processors, sees the shortened prompt.
 
     Args:
         model: a supported transformers model; `sharpv models` lists the families.

@@ -93,10 +93,8 @@ class PrunedLayer(DynamicLayer):
             real: bool `[B, P]`, false at padding.
             tail: columns after the last removed one.
         """
-        removed = self.physical - index.shape[1]
-        if removed:
-            self.keys, self.values = _take(self.keys, index), _take(self.values, index)
-        self.hide(removed, tail)
+        self.hide(self.physical - index.shape[1], tail)
+        self.keys, self.values = _take(self.keys, index), _take(self.values, index)
         self.valid = None if bool(real.all()) else real
 
     def crop(self, tokens_to_remove: int) -> None:

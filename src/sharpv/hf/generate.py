@@ -1,5 +1,6 @@
 """`generate()` of an attached model: the prompt is shortened, and the caller gets back what it knows."""
 
+import copy
 import functools
 import inspect
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ def wrap_generate(session: "Session") -> None:
     @functools.wraps(original)
     def generate(*args: Any, **kwargs: Any) -> Any:
         call = inspect.signature(original).bind_partial(*args, **kwargs).arguments
-        call = {**call, **call.pop("kwargs", {})}
+        call = {**call.pop("kwargs", {}), **call}
         if isinstance(call.get("inputs"), Tensor):
             call["input_ids"] = call.pop("inputs")
         with session.exclusive():
@@ -109,15 +110,25 @@ def _uncached(call: Mapping[str, Any], columns: Tensor | None) -> Tensor | None:
     return columns[:, cache.get_seq_length() :]
 
 
-def _shorter_limits(session: "Session", call: Mapping[str, Any], removed: int) -> dict[str, int]:
-    """Returns the limits on the length of the whole sequence, for a sequence with a shorter prompt."""
-    config = call.get("generation_config") or session.model.generation_config
-    limits = {}
-    for total, new in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
-        limit = call.get(total, getattr(config, total, None))
-        if limit is not None and call.get(new, getattr(config, new, None)) is None:
-            limits[total] = max(limit - removed, 0)
-    return limits
+def _shorter_limits(session: "Session", call: Mapping[str, Any], removed: int) -> dict[str, Any]:
+    """Returns the options that limit the length of the whole sequence, for one with a shorter prompt."""
+    given = call.get("generation_config")
+    configs = [config for config in (given, session.model.generation_config) if config is not None]
+
+    def option(name: str) -> Any:
+        values = [call.get(name), *(getattr(config, name, None) for config in configs)]
+        return next((value for value in values if value is not None), None)
+
+    limits = {
+        total: max(option(total) - removed, 0)
+        for total, new in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens"))
+        if option(total) is not None and option(new) is None
+    }
+    if given is None or not limits:
+        return limits
+    shorter = copy.deepcopy(given)
+    shorter.update(**limits)
+    return {"generation_config": shorter, **{name: limits[name] for name in limits if name in call}}
 
 
 def _count_removed(config: SharpVConfig, request: Request, shortened: Shortened, removed: int) -> None:

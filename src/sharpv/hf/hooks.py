@@ -16,11 +16,11 @@ from transformers.cache_utils import DynamicCache
 from transformers.masking_utils import create_causal_mask
 
 from sharpv.core.memory import discard, layer_similarity
-from sharpv.errors import InputError
+from sharpv.errors import AttachError, InputError
 from sharpv.hf.cache import PrunedLayer, adopt, pruned_layers, require_prunable
 from sharpv.hf.inputs import FEATURES_WITHOUT_PIXELS, PrunedFeatures
 from sharpv.hf.layout import VideoLayout, video_placeholders
-from sharpv.hf.positions import compact, gather_columns, gather_positions, renumber, tail_length
+from sharpv.hf.positions import compact, gather_columns, gather_positions, places, renumber, tail_length
 from sharpv.hf.request import Request
 from sharpv.hf.stage1 import keep_tokens, place
 from sharpv.hf.step import Step, position_ids_of
@@ -29,7 +29,9 @@ from sharpv.report import LayerReport
 if TYPE_CHECKING:
     from sharpv.hf.attach import Session
 
-__all__ = ["Hooks"]
+__all__ = ["BUSY", "Hooks"]
+
+BUSY = "got a request while another is running on the same session: wait for it, or batch the requests"
 
 
 class Hooks:
@@ -66,13 +68,17 @@ class Hooks:
         call = kwargs
         if args:
             call = self._signature.bind_partial(*args, **kwargs).arguments
-            call = {**call, **call.pop("kwargs", {})}
+            call = {**call.pop("kwargs", {}), **call}
         encoded = (call.get("mm_encoder_outputs") or {}).get("video")
         if encoded is None and call.get("pixel_values_videos") is None:
             return
         self.visual = video_placeholders(self.base, call.get("input_ids"), call.get("inputs_embeds"))
-        if self.session.request is None:
+        running = self.session.request
+        if running is None:
             self.session.open(self._bare_request(call, int(self.visual.sum())))
+        elif running.bare or encoded is None:
+            # What generate() feeds is encoded beforehand.
+            raise AttachError(BUSY)
 
     def _bare_request(self, call: Mapping[str, Any], tokens: int) -> Request:
         request = Request(self.session.stopwatch(), expected_tokens=tokens, bare=True)
@@ -99,12 +105,13 @@ class Hooks:
         visual, cache, request = self.visual, kwargs.get("past_key_values"), self.session.request
         if request is not None:
             request.enter_decoder()
-        if visual is None and not any(layer.pruned for layer in pruned_layers(cache)):
+        reads_video = visual is not None and self.config.prunes
+        if not reads_video and not any(layer.pruned for layer in pruned_layers(cache)):
             return None
         kwargs = dict(kwargs)
         step = self.step = Step.of(visual, kwargs)
         self._shift_positions(kwargs)
-        if visual is not None and request is not None:
+        if reads_video and request is not None:
             self._read_prompt(request, step, kwargs)
         step.cache = kwargs.get("past_key_values")
         self._set_masks(step, kwargs)
@@ -125,9 +132,11 @@ class Hooks:
     def _use_cache(self, step: Step, kwargs: dict[str, Any]) -> None:
         """Makes the layers of the cache prunable, and the cache itself where the model would make it."""
         cache, wanted = kwargs.get("past_key_values"), kwargs.get("use_cache")
-        if cache is None and (self.decoder.config.use_cache if wanted is None else wanted):
+        wanted = self.decoder.config.use_cache if wanted is None else wanted
+        checkpointing = self.decoder.training and self.decoder.gradient_checkpointing
+        if cache is None and wanted and not checkpointing:
             cache = kwargs["past_key_values"] = DynamicCache(config=self.decoder.config)
-        if cache is not None and (self.config.memory_threshold is not None or self.config.prunes_tokens):
+        if cache is not None:
             require_prunable(cache)
             adopt(cache, step.earlier)
 
@@ -163,7 +172,7 @@ class Hooks:
         kwargs["position_ids"] = position_ids
         step.original = kwargs["inputs_embeds"] = gather_columns(step.original, index)
         step.visual = step.visual.gather(1, index) & real
-        step.index, step.tail, step.gapped = index, tail_length(keep), True
+        step.places, step.tail, step.gapped = places(keep), tail_length(keep), True
         step.fed, step.padded = real, not bool(real.all())
 
     def _set_masks(self, step: Step, kwargs: dict[str, Any]) -> None:
@@ -174,7 +183,7 @@ class Hooks:
                 kwargs["attention_mask"] = step.fed.long()
             return
         held = list(step.cache.layers) or [PrunedLayer()]
-        if step.index is None and not any(layer.pruned for layer in pruned_layers(step.cache)):
+        if step.places is None and not any(layer.pruned for layer in pruned_layers(step.cache)):
             return
         for layer in held:
             layer.ready = True
@@ -240,15 +249,18 @@ class Hooks:
             request.layers.append(LayerReport(layer=index, similarity=known, dropped=tuple(dropped[rows])))
 
     def after_decoder(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        """Puts hidden states back at the caller's columns: logits, labels and losses keep their shape."""
+        """Puts hidden states back at the caller's columns, so that logits and labels keep their shape.
+
+        A removed column shows the last kept one before it, from which the model predicts what comes next.
+        """
         step = self.step
         self.step = self.visual = None
         if self.session.request is not None:
             cache = kwargs.get("past_key_values")
             self.session.request.leave_decoder(output.past_key_values if cache is None else cache)
-        if step is not None and step.index is not None:
-            short = output.last_hidden_state
-            whole = short.new_zeros(short.shape[0], step.width, short.shape[2])
-            index = step.index.to(short.device)[..., None].expand_as(short)
-            output["last_hidden_state"] = whole.scatter(1, index, short)
+        if step is not None and step.places is not None:
+            output["last_hidden_state"] = gather_columns(output.last_hidden_state, step.places)
+            if getattr(output, "hidden_states", None) is not None:
+                states = (gather_columns(states, step.places) for states in output.hidden_states)
+                output["hidden_states"] = tuple(states)
         return output

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
 
 from sharpv.config import SharpVConfig
@@ -28,7 +30,7 @@ __all__ = [
     "shorten",
 ]
 
-ALONG_THE_PROMPT = ("mm_token_type_ids", "token_type_ids", "labels")
+ALONG_THE_PROMPT = ("mm_token_type_ids", "token_type_ids")
 IGNORED_LABEL = -100
 FEATURES_WITHOUT_PIXELS = (
     "got video features without pixels, whose layout in frames is unknown: pass pixel_values_videos, or "
@@ -38,6 +40,24 @@ FEATURES_WITHOUT_PIXELS = (
 
 class PrunedFeatures(dict):
     """The `mm_encoder_outputs` of a shortened prompt: a session sees by the type that stage 1 is done."""
+
+
+class PrunedOutput(BaseModelOutputWithPooling):
+    """Features of a shortened prompt, which beams can repeat once.
+
+    `generate()` writes the repeated features back into its caller's object; a second call would repeat the
+    repeated ones, and give rows the features of others.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "pooler_output" and isinstance(value, list):
+            if getattr(self, "_repeated", False):
+                raise InputError(
+                    "got pruned inputs that an earlier generate() with beams has used up: call "
+                    "sharpv.prune_inputs again, or use sharpv.attach"
+                )
+            object.__setattr__(self, "_repeated", True)
+        super().__setattr__(name, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +101,23 @@ def prune_inputs(
             mode.
 
     Returns:
-        New inputs, without pixels: ragged rows are padded on the left. A request without video is returned as
-        it is.
+        New inputs, without pixels. Ragged rows are padded on the left; so is a single prompt of a 1-D RoPE
+        model, by one column, since without padding the gaps in its position ids could be taken for packed
+        prompts. A request without video is returned as it is.
 
     Raises:
         UnsupportedModelError: a model of an unknown family.
-        InputError: inputs that do not add up, features that are not finite, or gapped position ids that
-            FlashAttention would take for several packed prompts.
+        InputError: inputs that do not add up, or features that are not finite; and by `generate()`, when its
+            beams have used the result up: prune the inputs again for another call.
     """
     config = config or SharpVConfig()
     family = family_for(model, config)
     if not has_video(inputs):
         return dict(inputs)
     shortened = shorten(model, family, inputs, config)
-    _refuse_packed(model, family, config, shortened)
+    gapped = config.positions == "original" and not family.mrope and not bool(shortened.keep.all())
+    if gapped and bool(shortened.inputs["attention_mask"].all()):
+        return _with_padding_column(model, shortened.inputs)
     return shortened.inputs
 
 
@@ -126,18 +149,22 @@ def shorten(
     keep &= attention_mask
     index, real = compact(keep)
     rest = {name: value for name, value in inputs.items() if name not in consumed}
-    pad = model.generation_config.pad_token_id or 0
+    padding = model.generation_config.pad_token_id or 0
     shorter = {
         **rest,
-        "input_ids": input_ids.gather(1, index).masked_fill(~real, pad),
+        "input_ids": input_ids.gather(1, index).masked_fill(~real, padding),
         "attention_mask": real.long(),
         "position_ids": _positions(model, inputs, attention_mask, index, real, config),
         "mm_encoder_outputs": PrunedFeatures(video=_rebuild(encoded, features, keep_features)),
     }
     for name in ALONG_THE_PROMPT:
         if inputs.get(name) is not None:
-            fill = IGNORED_LABEL if name == "labels" else 0
-            shorter[name] = gather_columns(inputs[name], index).masked_fill(~real, fill)
+            shorter[name] = gather_columns(inputs[name], index).masked_fill(~real, 0)
+    if inputs.get("labels") is not None:
+        # Nothing predicts the first token of a row, also where padding stands before it.
+        first = real.cumsum(1) == 1
+        labels = gather_columns(inputs["labels"], index)
+        shorter["labels"] = labels.masked_fill(~real | first, IGNORED_LABEL)
     return Shortened(
         shorter,
         keep,
@@ -166,7 +193,8 @@ def _prompt(inputs: Mapping[str, Any]) -> Tensor:
 def _attention_mask(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Tensor:
     input_ids, mask = inputs["input_ids"], inputs.get("attention_mask")
     if mask is None:
-        if bool((input_ids == model.generation_config.pad_token_id).any()):
+        padding = model.generation_config.pad_token_id
+        if padding is not None and bool((input_ids == padding).any()):
             raise InputError(
                 "got padded prompts without attention_mask: pass the one that the processor returned"
             )
@@ -186,7 +214,7 @@ def _encode(base: PreTrainedModel, inputs: Mapping[str, Any]) -> tuple[ModelOutp
     return encode(**{name: inputs[name] for name in consumed}, return_dict=True), consumed
 
 
-def _rebuild(encoded: ModelOutput, features: Tensor, keep: Tensor) -> ModelOutput:
+def _rebuild(encoded: ModelOutput, features: Tensor, keep: Tensor) -> PrunedOutput:
     """Returns a new encoder output with the kept features, in the container that the model expects.
 
     A family that stacks its features gets one row per token: `generate()` cuts them at the rows of the
@@ -194,9 +222,9 @@ def _rebuild(encoded: ModelOutput, features: Tensor, keep: Tensor) -> ModelOutpu
     """
     pooled = encoded.pooler_output
     if isinstance(pooled, Tensor):
-        return type(encoded)(pooler_output=features[keep][:, None])
+        return PrunedOutput(pooler_output=features[keep][:, None])
     sizes = [len(video) for video in pooled]
-    return type(encoded)(
+    return PrunedOutput(
         pooler_output=tuple(
             video[kept] for video, kept in zip(features.split(sizes), keep.split(sizes), strict=True)
         )
@@ -228,14 +256,13 @@ def _positions(
     return position_ids
 
 
-def _refuse_packed(
-    model: PreTrainedModel, family: Family, config: SharpVConfig, shortened: Shortened
-) -> None:
-    """Refuses gapped ids for FlashAttention, which splits a prompt at its gaps; a session cures that."""
-    flash = "flash" in (model.base_model.get_decoder().config._attn_implementation or "")
-    single = len(shortened.keep) == 1 and not bool(shortened.keep.all())
-    if flash and single and not family.mrope and config.positions == "original":
-        raise InputError(
-            "got FlashAttention with original position ids, whose gaps it would read as several packed "
-            "prompts: use sharpv.attach, or positions='compact'"
-        )
+def _with_padding_column(model: PreTrainedModel, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Pads a prompt on the left, so that its mask has a zero and is not taken for no mask at all.
+
+    Without a mask, FlashAttention and models without a cache read gaps in position ids as the borders between
+    packed prompts.
+    """
+    fills = {"input_ids": model.generation_config.pad_token_id or 0, "labels": IGNORED_LABEL}
+    along = ("input_ids", "attention_mask", "position_ids", "labels", *ALONG_THE_PROMPT)
+    padded = {name: pad(inputs[name], (1, 0), value=fills.get(name, 0)) for name in along if name in inputs}
+    return {**inputs, **padded}

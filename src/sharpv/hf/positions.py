@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-__all__ = ["compact", "gather_columns", "gather_positions", "renumber", "tail_length"]
+__all__ = ["compact", "gather_columns", "gather_positions", "places", "renumber", "tail_length"]
 
 
 def compact(keep: Tensor) -> tuple[Tensor, Tensor]:
@@ -19,6 +19,15 @@ def compact(keep: Tensor) -> tuple[Tensor, Tensor]:
     width = int(keep.sum(1).max())
     index = keep.int().argsort(dim=1, stable=True)[:, keep.shape[1] - width :]
     return index, keep.gather(1, index)
+
+
+def places(keep: Tensor) -> Tensor:
+    """Returns where `compact(keep)` puts the last kept column up to each column: int64 `[B, L]`.
+
+    Columns before the first kept one point at the first place.
+    """
+    counts = keep.sum(1, keepdim=True)
+    return (keep.long().cumsum(1) - 1 + counts.max() - counts).clamp_min(0)
 
 
 def tail_length(keep: Tensor) -> int:

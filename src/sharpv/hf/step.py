@@ -26,7 +26,7 @@ class Step:
         padded: whether any of `fed` is false.
         width: columns that the caller passed; more than q after stage 1.
         earlier: bool `[B, past]`, false at padding read before; None without padding.
-        index: int64 `[B, q]`, the caller's columns that stage 1 kept; None without stage 1.
+        places: int64 `[B, width]`, what stands for each of the caller's columns; None without stage 1.
         tail: columns after the last one that stage 1 removed.
         cache: the cache of the pass.
         masks: attention mask per layer, where layers hold different columns; else empty.
@@ -44,7 +44,7 @@ class Step:
     padded: bool
     width: int
     earlier: Tensor | None = None
-    index: Tensor | None = None
+    places: Tensor | None = None
     tail: int = 0
     cache: Cache | None = None
     masks: list[Any] = field(default_factory=list)
@@ -117,7 +117,8 @@ class Step:
             # The old record is held on to, so that its id is not given to another tensor during this pass.
             self.memo[key] = keep, columns, layer.valid
         keep, columns, _ = self.memo[key]
-        if columns is None:
+        if columns is None or columns[0].shape[1] == keep.shape[1]:
+            # The longest row gives nothing up: no column can go, and what others give up is masked.
             layer.valid = keep
         else:
             layer.keep(*columns)

@@ -1,0 +1,77 @@
+"""The configuration: what it accepts, what it says when it does not, and its way to JSON and back."""
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sharpv import SharpVConfig
+
+REFUSED = {
+    "retention": [0, 0.0, -0.1, 1.01, float("nan"), float("inf"), True, "auto", None, [0.5]],
+    "threshold": [float("nan"), float("inf"), "1", True],
+    "spatial_weight": [-0.1, float("nan"), float("inf"), None, True],
+    "coverage": [-0.1, 1.1, float("nan"), None, True],
+    "memory_threshold": [float("nan"), float("-inf"), "0.2", True],
+    "min_tokens_per_frame": [-1, 1.0, True, None],
+    "memory_probe": ["Input", "", None],
+    "positions": ["auto", "", None],
+}
+ACCEPTED = {
+    "retention": st.just("adaptive") | st.just(1) | st.floats(0, 1, exclude_min=True),
+    "spatial_weight": st.floats(0, 1e6) | st.integers(0, 3),
+    "coverage": st.floats(0, 1),
+    "memory_threshold": st.none() | st.floats(-2, 2),
+    "min_tokens_per_frame": st.integers(0, 1000),
+    "memory_probe": st.sampled_from(["input", "output"]),
+    "positions": st.sampled_from(["original", "compact"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in REFUSED.items() for value in values]
+)
+def test_a_value_out_of_range_is_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=f"SharpVConfig.{name} is .*: it must be "):
+        SharpVConfig(**{name: value})
+
+
+@given(st.fixed_dictionaries({}, optional=ACCEPTED))
+def test_a_configuration_survives_json(values):
+    config = SharpVConfig(**values)
+    assert SharpVConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert set(values.items()) <= set(config.to_dict().items())
+
+
+def test_every_field_is_tested_here():
+    fields = {field.name for field in dataclasses.fields(SharpVConfig)}
+    assert fields == REFUSED.keys() == ACCEPTED.keys() | {"threshold"}
+
+
+def test_a_threshold_and_a_budget_exclude_each_other():
+    with pytest.raises(ValueError, match="set one of the two"):
+        SharpVConfig(threshold=1.6, retention=0.5)
+    assert SharpVConfig(threshold=1.6).threshold == 1.6
+
+
+def test_a_mistyped_key_is_refused_with_those_that_are_known():
+    with pytest.raises(ValueError, match=r"\['ratio'\].*'retention'"):
+        SharpVConfig.from_dict({"ratio": 0.1})
+
+
+def test_a_configuration_cannot_change():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        SharpVConfig().retention = 0.5
+    with pytest.raises(TypeError):
+        SharpVConfig(0.5)
+    assert hash(SharpVConfig()) == hash(SharpVConfig())
+
+
+@pytest.mark.parametrize(
+    ("options", "prunes"),
+    [({}, True), ({"retention": 1}, False), ({"retention": 1.0}, False), ({"retention": 0.99}, True)],
+)
+def test_only_a_retention_of_one_prunes_no_token(options, prunes):
+    assert SharpVConfig(**options).prunes_tokens is prunes

@@ -1,0 +1,85 @@
+"""The record of a request: JSON both ways, and nothing derived twice."""
+
+import dataclasses
+import json
+
+import pytest
+
+from sharpv import Report, SharpVConfig
+from sharpv.report import SCHEMA_VERSION, LayerReport, Milliseconds, VideoReport
+
+VIDEO = VideoReport(
+    row=1,
+    frames=2,
+    tokens_per_frame=3,
+    separators=1,
+    ratios=(0.5, 0.25),
+    kept=((True, False, True), (False,) * 3),
+)
+FULL = Report(
+    model="llava_onevision",
+    config=SharpVConfig(retention=0.5),
+    prompt_tokens=(5, 12),
+    prompt_tokens_kept=(5, 8),
+    videos=(VIDEO, dataclasses.replace(VIDEO, row=0)),
+    layers=(LayerReport(layer=0, similarity=(None, 1.0), dropped=(False, True)),),
+    cache_bytes=10,
+    dense_cache_bytes=20,
+    milliseconds=Milliseconds(vision=1.5, prefill=0.0),
+    notes=("a note",),
+    versions={"sharpv": "0.1.0"},
+)
+EMPTY = Report(model="m", config=SharpVConfig(), prompt_tokens=(), prompt_tokens_kept=())
+
+
+@pytest.mark.parametrize("report", [FULL, EMPTY], ids=["full", "empty"])
+def test_a_report_survives_json(report):
+    text = report.to_json()
+    assert "\n" not in text
+    assert Report.from_json(text) == report
+    assert Report.from_json(text).to_json() == text
+
+
+def test_the_json_says_what_follows_from_the_fields():
+    values = json.loads(FULL.to_json())
+    assert (values["tokens_total"], values["tokens_kept"]) == (12, 4) == (FULL.tokens_total, FULL.tokens_kept)
+    assert values["videos"][0]["kept"] == [[1, 0, 1], [0, 0, 0]]
+    assert values["videos"][0]["tokens_total"] == 6
+    assert values["layers"] == [{"layer": 0, "similarity": [None, 1.0], "dropped": [False, True]}]
+    assert values["schema_version"] == SCHEMA_VERSION
+
+
+def test_values_that_json_does_not_know_are_refused():
+    layer = LayerReport(layer=0, similarity=(float("nan"),), dropped=(False,))
+    with pytest.raises(ValueError, match="JSON"):
+        dataclasses.replace(EMPTY, layers=(layer,)).to_json()
+
+
+def test_keys_of_a_later_minor_release_are_left_out():
+    values = FULL.to_dict() | {"colour": "red"}
+    values["videos"][0]["colour"] = "red"
+    values["layers"][0]["colour"] = "red"
+    values["milliseconds"]["colour"] = 1.0
+    assert Report.from_dict(values) == FULL
+
+
+@pytest.mark.parametrize("version", [None, 0, SCHEMA_VERSION + 1, "1"])
+def test_another_schema_is_refused(version):
+    with pytest.raises(ValueError, match="use the release that wrote it"):
+        Report.from_dict(FULL.to_dict() | {"schema_version": version})
+
+
+@pytest.mark.parametrize(
+    "record", [FULL, VIDEO, FULL.layers[0], FULL.milliseconds], ids=lambda r: type(r).__name__
+)
+def test_records_cannot_change(record):
+    name = dataclasses.fields(record)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(record, name, 1)
+
+
+def test_a_dictionary_of_a_report_is_a_copy():
+    FULL.to_dict()["videos"][0]["kept"][0][0] = 7
+    FULL.to_dict()["versions"]["sharpv"] = "9"
+    assert FULL.videos[0].kept[0][0] is True
+    assert FULL.versions == {"sharpv": "0.1.0"}
