@@ -151,10 +151,9 @@ def test_switched_off_refuses_nothing_that_the_dense_model_does(model, inputs, c
         assert same_output(case(model, inputs), dense)
 
 
-@pytest.mark.parametrize("case", [static_cache, chunks], ids=lambda case: case.__name__)
-def test_the_remedy_works(model, inputs, case):
+def test_shortened_inputs_serve_a_static_cache(model, inputs):
     pruned = sharpv.prune_inputs(model, inputs, STAGE_1)
-    assert torch.equal(case(model, pruned).sequences, model.generate(**pruned, **GREEDY).sequences)
+    assert torch.equal(static_cache(model, pruned).sequences, model.generate(**pruned, **GREEDY).sequences)
 
 
 @pytest.mark.parametrize("family", ["qwen2_5_vl"], indirect=True)

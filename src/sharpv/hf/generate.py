@@ -33,6 +33,7 @@ def wrap_generate(session: "Session") -> None:
         call = {**call.pop("kwargs", {}), **call}
         if isinstance(call.get("inputs"), Tensor):
             call["input_ids"] = call.pop("inputs")
+        _refuse_chunks(session, call)
         with session.exclusive():
             if has_video(call) and _fresh(call):
                 return _generate_shortened(session, original, call)
@@ -45,6 +46,15 @@ def _fresh(call: Mapping[str, Any]) -> bool:
     """Returns whether the prompt stands alone: nothing is cached, and the caller did not embed it."""
     cache = call.get("past_key_values")
     return (cache is None or cache.get_seq_length() == 0) and call.get("inputs_embeds") is None
+
+
+def _refuse_chunks(session: "Session", call: Mapping[str, Any]) -> None:
+    video = has_video(call) or call.get("mm_encoder_outputs")
+    if video and session.config.prunes and _option(session, call, "prefill_chunk_size") is not None:
+        raise InputError(
+            "got prefill_chunk_size with a video; an attached SharpV decides on whole prompts, and makes "
+            "them short: leave it unset"
+        )
 
 
 def _generate_shortened(session: "Session", original: Any, call: dict[str, Any]) -> Any:
@@ -110,20 +120,21 @@ def _uncached(call: Mapping[str, Any], columns: Tensor | None) -> Tensor | None:
     return columns[:, cache.get_seq_length() :]
 
 
+def _option(session: "Session", call: Mapping[str, Any], name: str) -> Any:
+    """Returns what holds of a generation option: of the call, of its configuration, or of the model's."""
+    configs = (call.get("generation_config"), session.model.generation_config)
+    values = [call.get(name), *(getattr(config, name, None) for config in configs)]
+    return next((value for value in values if value is not None), None)
+
+
 def _shorter_limits(session: "Session", call: Mapping[str, Any], removed: int) -> dict[str, Any]:
     """Returns the options that limit the length of the whole sequence, for one with a shorter prompt."""
+    limits = {}
+    for total, new in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
+        limit = _option(session, call, total)
+        if limit is not None and _option(session, call, new) is None:
+            limits[total] = max(limit - removed, 0)
     given = call.get("generation_config")
-    configs = [config for config in (given, session.model.generation_config) if config is not None]
-
-    def option(name: str) -> Any:
-        values = [call.get(name), *(getattr(config, name, None) for config in configs)]
-        return next((value for value in values if value is not None), None)
-
-    limits = {
-        total: max(option(total) - removed, 0)
-        for total, new in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens"))
-        if option(total) is not None and option(new) is None
-    }
     if given is None or not limits:
         return limits
     shorter = copy.deepcopy(given)

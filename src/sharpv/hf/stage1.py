@@ -52,7 +52,7 @@ def place(layouts: Sequence[VideoLayout], counts: Sequence[int]) -> tuple[list[P
         raise InputError(
             f"got {list(counts)} video placeholders per row for videos of "
             f"{[layout.tokens for layout in layouts]} tokens: build prompt and pixels with the model's own "
-            "processor; a prompt fed in chunks (prefill_chunk_size) needs sharpv.prune_inputs without attach"
+            "processor, and feed the whole prompt at once"
         )
     return placed, repeats
 

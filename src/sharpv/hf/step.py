@@ -66,7 +66,8 @@ class Step:
         if mask is not None and not (isinstance(mask, Tensor) and mask.dim() == 2):
             raise InputError(
                 f"got a prepared attention mask ({type(mask).__name__}); an attached SharpV needs the 2-D "
-                "mask [batch, length] of the tokenizer, and a dynamic cache"
+                "mask [batch, length] of the tokenizer, and a dynamic cache. For a static cache, detach and "
+                "shorten the prompt with sharpv.prune_inputs"
             )
         batch, width = embeds.shape[:2]
         if mask is None:
@@ -91,9 +92,8 @@ class Step:
         self.repeats, rest = divmod(tokens, max(expected_tokens, 1))
         if rest or (expected_tokens and not self.repeats):
             raise InputError(
-                f"got {tokens} of {expected_tokens} video tokens in one pass; stage 2 decides on whole "
-                "prompts: leave prefill_chunk_size unset, or detach and shorten the prompt with "
-                "sharpv.prune_inputs"
+                f"got {tokens} of {expected_tokens} video tokens in one pass; SharpV decides on whole "
+                "prompts: feed the prompt at once"
             )
         self.repeats = max(self.repeats, 1)
 
