@@ -126,45 +126,26 @@ def shorten(
     model: PreTrainedModel, family: Family, inputs: Mapping[str, Any], config: SharpVConfig
 ) -> Shortened:
     """Does the work of `prune_inputs` on inputs with video."""
-    base = model.base_model
-    input_ids = _prompt(inputs)
+    base, input_ids = model.base_model, _prompt(inputs)
     attention_mask = _attention_mask(model, inputs)
     visual = video_placeholders(base, input_ids)
-    placed, _ = place(
-        family.layout(inputs, base, int(visual.sum()), family.separators), visual.sum(1).tolist()
-    )
+    tokens = int(visual.sum())
+    placed, _ = place(family.layout(inputs, base, tokens, family.separators), visual.sum(1).tolist())
     watch = Stopwatch(input_ids.device)
     encoded, consumed = _encode(base, inputs)
+    features = _flat(encoded, tokens)
     vision = watch.lap()
-    pooled = encoded.pooler_output
-    features = pooled.flatten(0, -2) if isinstance(pooled, Tensor) else torch.cat(list(pooled))
-    if len(features) != int(visual.sum()):
-        raise InputError(
-            f"got {int(visual.sum())} video placeholders for {len(features)} features of the vision tower: "
-            "build prompt and pixels with the model's own processor"
-        )
     keep_features, videos = keep_tokens(features, placed, 1, config)
     keep = ~visual
     keep[visual] = keep_features.to(keep.device)
     keep &= attention_mask
     index, real = compact(keep)
-    rest = {name: value for name, value in inputs.items() if name not in consumed}
-    padding = model.generation_config.pad_token_id or 0
     shorter = {
-        **rest,
-        "input_ids": input_ids.gather(1, index).masked_fill(~real, padding),
-        "attention_mask": real.long(),
+        **{name: value for name, value in inputs.items() if name not in consumed},
+        **_cut(model, inputs, index, real),
         "position_ids": _positions(model, inputs, attention_mask, index, real, config),
         "mm_encoder_outputs": PrunedFeatures(video=_rebuild(encoded, features, keep_features)),
     }
-    for name in ALONG_THE_PROMPT:
-        if inputs.get(name) is not None:
-            shorter[name] = gather_columns(inputs[name], index).masked_fill(~real, 0)
-    if inputs.get("labels") is not None:
-        # Nothing predicts the first token of a row, also where padding stands before it.
-        first = real.cumsum(1) == 1
-        labels = gather_columns(inputs["labels"], index)
-        shorter["labels"] = labels.masked_fill(~real | first, IGNORED_LABEL)
     return Shortened(
         shorter,
         keep,
@@ -173,6 +154,24 @@ def shorten(
         videos,
         {"vision": vision, "scoring": watch.lap()},
     )
+
+
+def _cut(model: PreTrainedModel, inputs: Mapping[str, Any], index: Tensor, real: Tensor) -> dict[str, Tensor]:
+    """Returns what stands along the prompt, at the columns that stay."""
+    padding = model.generation_config.pad_token_id or 0
+    cut = {
+        "input_ids": gather_columns(inputs["input_ids"], index).masked_fill(~real, padding),
+        "attention_mask": real.long(),
+    }
+    for name in ALONG_THE_PROMPT:
+        if inputs.get(name) is not None:
+            cut[name] = gather_columns(inputs[name], index).masked_fill(~real, 0)
+    if inputs.get("labels") is not None:
+        # Nothing predicts the first token of a row, also where padding stands before it.
+        first = real.cumsum(1) == 1
+        labels = gather_columns(inputs["labels"], index)
+        cut["labels"] = labels.masked_fill(~real | first, IGNORED_LABEL)
+    return cut
 
 
 def _prompt(inputs: Mapping[str, Any]) -> Tensor:
@@ -212,6 +211,18 @@ def _encode(base: PreTrainedModel, inputs: Mapping[str, Any]) -> tuple[ModelOutp
     encode = base.get_video_features
     consumed = {name for name in inspect.signature(encode).parameters if name != "kwargs" and name in inputs}
     return encode(**{name: inputs[name] for name in consumed}, return_dict=True), consumed
+
+
+def _flat(encoded: ModelOutput, tokens: int) -> Tensor:
+    """Returns the features of all videos, `[tokens, d]`."""
+    pooled = encoded.pooler_output
+    features = pooled.flatten(0, -2) if isinstance(pooled, Tensor) else torch.cat(list(pooled))
+    if len(features) != tokens:
+        raise InputError(
+            f"got {tokens} video placeholders for {len(features)} features of the vision tower: build prompt "
+            "and pixels with the model's own processor"
+        )
+    return features
 
 
 def _rebuild(encoded: ModelOutput, features: Tensor, keep: Tensor) -> PrunedOutput:
