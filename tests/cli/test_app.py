@@ -114,6 +114,7 @@ def test_doctor_reports_what_breaks(monkeypatch):
     assert result.exit_code == 1
     assert "ZeroDivisionError" in result.stdout
     assert "error: a check failed" in result.stderr
+    assert isinstance(CliRunner().invoke(app, ["doctor", "--debug"]).exception, ZeroDivisionError)
 
 
 def test_the_decoders_are_those_of_ffmpeg():

@@ -22,7 +22,7 @@ from sharpv.report import Report
 from sharpv.tiny.random_model import llava_onevision
 from sharpv.video import Video
 
-__all__ = ["DTYPES", "Answer", "VideoModel", "ask", "load_model", "load_random_model"]
+__all__ = ["DTYPES", "Answer", "VideoModel", "ask", "build_inputs", "load_model", "load_random_model"]
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -114,7 +114,7 @@ def ask(
         InputError: the clip or its features cannot be used.
     """
     model, processor = loaded.model, loaded.processor
-    inputs = _inputs(processor, video, question).to(model.device, model.dtype)
+    inputs = build_inputs(processor, video, question).to(model.device, model.dtype)
     with attach(model, config) as session:
         output = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         report = session.report
@@ -125,7 +125,8 @@ def ask(
     return Answer(text, report)
 
 
-def _inputs(processor: ProcessorMixin, video: Video, question: str) -> Any:
+def build_inputs(processor: ProcessorMixin, video: Video, question: str) -> Any:
+    """Returns what a processor makes of one question about one clip, with the model's own chat template."""
     content = [{"type": "video"}, {"type": "text", "text": question}]
     prompt = processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False

@@ -1,17 +1,20 @@
 """A health check of every family on this machine: a tiny random model of it, dense and pruned."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from transformers import GenerationConfig
 
 from sharpv.config import SharpVConfig
+from sharpv.hf.ask import build_inputs
 from sharpv.hf.attach import attach
 from sharpv.tiny.clip import moving_square
 from sharpv.tiny.random_model import RANDOM_MODELS
+from sharpv.video import Video
 
-__all__ = ["FamilyCheck", "check_family"]
+__all__ = ["FamilyCheck", "check_family", "run_check"]
 
 NEW_TOKENS = 4
 DROP_EVERYWHERE = 2.0
@@ -49,6 +52,15 @@ class FamilyCheck:
 
 
 def check_family(model_type: str, device: str = "cpu") -> FamilyCheck:
+    """Does `run_check`, and reports what breaks instead of raising it."""
+    try:
+        return run_check(model_type, device)
+    except Exception as error:  # whatever breaks is what the check is there to say
+        reason = str(error).strip().split("\n")[0]
+        return FamilyCheck(model_type, error=f"{type(error).__name__}: {reason}")
+
+
+def run_check(model_type: str, device: str = "cpu") -> FamilyCheck:
     """Runs a family's tiny random model on a made clip: dense, switched off, and pruned.
 
     Args:
@@ -56,24 +68,11 @@ def check_family(model_type: str, device: str = "cpu") -> FamilyCheck:
         device: where to run.
     """
     started = time.perf_counter()
-    try:
-        found = _run(model_type, device)
-    except Exception as error:  # whatever breaks is what the check is there to say
-        reason = str(error).strip().split("\n")[0]
-        found = FamilyCheck(model_type, error=f"{type(error).__name__}: {reason}")
-    return replace(found, seconds=time.perf_counter() - started)
-
-
-def _run(model_type: str, device: str) -> FamilyCheck:
     model, processor = RANDOM_MODELS[model_type](image_size=112)
     model = model.to(device)
-    clip = moving_square(frames=8, height=112, width=112)
-    message = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": "What moves?"}]}]
-    prompt = processor.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
-    metadata = {"total_num_frames": len(clip), "fps": 4.0, "frames_indices": list(range(len(clip)))}
-    inputs = processor(
-        text=[prompt], videos=[clip], video_metadata=[metadata], do_sample_frames=False, return_tensors="pt"
-    ).to(device)
+    clip, numbers = moving_square(frames=8, height=112, width=112), np.arange(8)
+    video = Video(clip, numbers / 4.0, numbers, total_frames=8, fps=4.0, duration=2.0)
+    inputs = build_inputs(processor, video, "What moves?").to(device)
     options = GenerationConfig(
         max_new_tokens=NEW_TOKENS,
         do_sample=False,
@@ -97,4 +96,5 @@ def _run(model_type: str, device: str) -> FamilyCheck:
         tokens_kept=report.tokens_kept,
         cache_bytes=report.cache_bytes,
         dense_cache_bytes=report.dense_cache_bytes,
+        seconds=time.perf_counter() - started,
     )
