@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from math import inf, isfinite
+from numbers import Real
 from typing import Any, Literal
 
 __all__ = ["SharpVConfig"]
@@ -64,6 +65,9 @@ class SharpVConfig:
         for name, (ok, accepted) in rules.items():
             if not ok:
                 raise ValueError(f"SharpVConfig.{name} is {getattr(self, name)!r}: it must be {accepted}")
+        for name in ("retention", "threshold", "spatial_weight", "coverage", "memory_threshold"):
+            if isinstance(getattr(self, name), Real):
+                object.__setattr__(self, name, float(getattr(self, name)))
         if self.threshold is not None and self.retention != "adaptive":
             raise ValueError(
                 f"SharpVConfig has threshold={self.threshold!r} and retention={self.retention!r}: "
@@ -99,6 +103,6 @@ class SharpVConfig:
 
 
 def _in_range(value: object, low: float = -inf, high: float = inf) -> bool:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
+    if not isinstance(value, Real) or isinstance(value, bool):
         return False
-    return isfinite(value) and low <= value <= high
+    return isfinite(value) and low <= float(value) <= high

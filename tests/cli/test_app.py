@@ -11,7 +11,6 @@ import typer
 from typer.testing import CliRunner
 
 import sharpv
-from sharpv.cli import doctor as doctor_module
 from sharpv.cli.app import app
 from sharpv.cli.run import command
 from sharpv.errors import InputError
@@ -117,16 +116,32 @@ def test_doctor_reports_what_breaks(monkeypatch):
     assert isinstance(CliRunner().invoke(app, ["doctor", "--debug"]).exception, ZeroDivisionError)
 
 
-def test_the_decoders_are_those_of_ffmpeg():
-    assert doctor_module.PACKAGES[0] == "sharpv"
-    assert set(doctor_module._environment()["decoders"].split(", ")) <= {
-        "h264",
-        "hevc",
-        "av1",
-        "vp9",
-        "vp8",
-        "mpeg4",
-    }
+def test_a_reader_that_leaves_is_no_failure_to_report():
+    """As in `sharpv models | head -c 1`."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    result = subprocess.run(
+        [sys.executable, "-m", "sharpv.cli", "models"], stdout=write_end, stderr=subprocess.PIPE, text=True
+    )
+    os.close(write_end)
+    assert result.returncode == 1
+    assert result.stderr == ""
+
+
+def test_an_answer_that_the_terminal_cannot_show():
+    code = "from sharpv.cli import output; output.configure(); output.answer('caf\u00e9 \ufffd')"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert result.stdout == "caf? ?\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["doctor", "--device", "cuda:99"], ["bench", "scoring", "--device", "nowhere"]]
+)
+def test_a_device_that_is_not_there(arguments):
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert "cannot use device" in result.stderr
 
 
 def test_a_terminal_free_run_has_no_colours():

@@ -1,6 +1,7 @@
 """`sharpv ask`, on clips that are sound, odd and broken, and on models that are there and are not."""
 
 import json
+import shutil
 import wave
 from pathlib import Path
 
@@ -8,13 +9,14 @@ import av
 import numpy as np
 import pytest
 import torch
-from transformers import Qwen2Config
+from transformers import AutoProcessor, Qwen2Config
 from typer.testing import CliRunner
 
 from sharpv.cli.app import app
+from sharpv.hf.ask import build_inputs
 from sharpv.tiny.clip import moving_square
 from sharpv.tiny.random_model import RANDOM_MODELS
-from sharpv.video import write_video
+from sharpv.video import Video, write_video
 
 SHORT = ("--max-new-tokens", "2")
 
@@ -209,6 +211,34 @@ def test_a_truncated_file_without_an_index(tmp_path, clip, model):
     data = clip.read_bytes()
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 2])
     assert "cut.mp4" in refuse("ask", tmp_path / "cut.mp4", "What?", "-m", model)
+
+
+@pytest.mark.parametrize("token", ["<video>", "<image>"])
+def test_a_question_with_the_models_own_tokens(clip, model, token):
+    assert "out of the question" in refuse("ask", clip, f"What is {token}?", "-m", model)
+
+
+def test_a_model_with_damaged_weights(clip, model, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(model, damaged)
+    (damaged / "model.safetensors").write_bytes(b"x" * 100)
+    assert "whole model" in refuse("ask", clip, "What?", "-m", damaged)
+
+
+def test_times_and_rate_reach_the_model(clip, model_folders):
+    """Qwen2.5-VL spaces its time axis by them."""
+    processor = AutoProcessor.from_pretrained(model_folders["qwen2_5_vl"])
+    frames = moving_square(frames=4, height=112, width=112)
+    for rate, indices, seconds in (
+        (4.0, [0, 1, 2, 3], 0.5),
+        (4.0, [0, 4, 8, 12], 2.0),
+        (8.0, [0, 4, 8, 12], 1.0),
+    ):
+        video = Video(
+            frames, np.array(indices) / rate, np.array(indices), indices[-1] + indices[1], rate, None
+        )
+        found = build_inputs(processor, video, "What?")["second_per_grid_ts"]
+        assert float(found[0]) == pytest.approx(seconds)
 
 
 def test_a_folder_that_is_not_there(clip, tmp_path):

@@ -9,7 +9,7 @@ from sharpv.cli.app import app
 
 
 def test_scoring_ends_in_a_line_of_json():
-    options = ["--shape", "9x6x8", "--shape", "1x1x1", "--repeats", "1", "--dtype", "bfloat16"]
+    options = ["--shape", "9x6x8", "--shape", "1x1x1", "--repeats", "1", "--dtype", "bfloat16", "--json"]
     result = CliRunner().invoke(app, ["bench", "scoring", *options])
     assert result.exit_code == 0, result.output
     assert [case["shape"] for case in json.loads(result.stdout)["cases"]] == [[9, 6, 8], [1, 1, 1]]

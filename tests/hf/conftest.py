@@ -142,3 +142,23 @@ def forward_loop(model, requests, steps: int) -> list[torch.Tensor]:
         )
         logits.append(out.logits[:, -1])
     return logits
+
+
+def second_turn(model: Any, processor: Any, requests: dict[str, Any]) -> tuple[Any, torch.Tensor]:
+    """A turn of text after a request: the output, and the logits when it is fed token by token."""
+    turn = processor.tokenizer("And then?", return_tensors="pt").input_ids
+    first = model.generate(**requests, **GREEDY)
+    ids = torch.cat([first.sequences, turn.expand(len(first.sequences), -1)], dim=1)
+    missing = ids.shape[1] - requests["attention_mask"].shape[1]
+    mask = torch.nn.functional.pad(requests["attention_mask"], (0, missing), value=1)
+    second = model.generate(ids, attention_mask=mask, past_key_values=first.past_key_values, **GREEDY)
+    assert torch.equal(second.sequences[:, : ids.shape[1]], ids)
+    cache = model.generate(**requests, **GREEDY).past_key_values
+    for column in range(cache.get_seq_length(), ids.shape[1]):
+        one = model(
+            input_ids=ids[:, column : column + 1],
+            attention_mask=mask[:, : column + 1],
+            position_ids=next_positions(model, mask[:, : column + 1]),
+            past_key_values=cache,
+        )
+    return second, one.logits[:, -1]

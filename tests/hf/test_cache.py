@@ -8,7 +8,17 @@ from transformers import DynamicCache
 
 import sharpv
 from sharpv.hf.cache import PrunedLayer
-from tests.hf.conftest import GREEDY, OFF, TEXT_ONLY, clip, distance, next_positions, same_output
+from tests.hf.conftest import (
+    GREEDY,
+    OFF,
+    STAGE_1,
+    TEXT_ONLY,
+    clip,
+    distance,
+    next_positions,
+    same_output,
+    video_tokens,
+)
 
 TOLERANCE = 1e-6
 
@@ -33,15 +43,33 @@ def test_cropped_tokens_can_be_fed_again(model, first):
         assert distance(go_on(model, first.sequences, cache), expected) < TOLERANCE
 
 
-def test_a_crop_into_the_video_is_refused_and_changes_nothing(first):
-    cache = first.past_key_values
+@pytest.mark.parametrize("config", [STAGE_1, TEXT_ONLY], ids=["stage1", "both"])
+def test_a_crop_into_the_video_is_refused_and_changes_nothing(model, inputs, config):
+    with sharpv.attach(model, config) as session:
+        cache = model.generate(**inputs, **GREEDY).past_key_values
     length, layer = cache.get_seq_length(), cache.layers[0]
+    video = session.report.videos[0]
+    whole = not video.separators and video.kept[-1][-1]
+    after = int(video_tokens(model, inputs)[0].flip(0).int().argmax()) + GREEDY["max_new_tokens"] - 1
+    cut_by_stage_1 = after + video.separators + video.kept[-1][::-1].index(False)
+    assert not whole
+    assert layer.tail == (cut_by_stage_1 if config is STAGE_1 else after)
     with pytest.raises(sharpv.InputError, match="crop less, or start with a new cache"):
         cache.crop(-(layer.tail + 1))
     assert cache.get_seq_length() == length
     cache.crop(-layer.tail)
     assert layer.tail == 0
     assert cache.get_seq_length() < length
+
+
+def test_reordered_rows_take_their_padding_and_their_lag_along():
+    layer = PrunedLayer()
+    layer.update(torch.zeros(2, 1, 3, 4), torch.zeros(2, 1, 3, 4))
+    layer.valid = torch.tensor([[False, True, True], [True, True, True]])
+    layer.lag(torch.tensor([[5], [7]]))
+    layer.reorder_cache(torch.tensor([1, 0]))
+    assert layer.valid.tolist() == [[True, True, True], [False, True, True]]
+    assert layer.position_shift.tolist() == [[7], [5]]
 
 
 def test_a_copy_goes_on_by_itself(model, first):

@@ -36,6 +36,7 @@ def test_a_pruned_layer_covers_every_method_that_changes_a_layer():
     """A new method of the base class may have to move `valid` and `hidden`, too."""
     known = {
         "batch_repeat_interleave", "batch_select_indices", "crop", "get_mask_sizes", "get_max_length",
+        "get_max_cache_shape",
         "get_seq_length", "is_compileable", "is_croppable", "is_sliding", "lazy_initialization", "offload",
         "prefetch", "reorder_cache", "reset", "supports_early_init", "update",
     }  # fmt: skip

@@ -12,8 +12,8 @@ from tests.hf.conftest import (
     clip,
     distance,
     forward_loop,
-    next_positions,
     same_output,
+    second_turn,
     video_tokens,
 )
 
@@ -146,27 +146,9 @@ def test_a_row_of_a_padded_batch_equals_the_row_alone(
 @pytest.mark.parametrize("level", ["none", "some", "all"])
 def test_a_second_turn_equals_feeding_it_token_by_token(model, processor, attention, requests, level):
     threshold = {"none": -1.0, "some": middle_threshold(model, requests), "all": 2.0}[level]
-    turn = processor.tokenizer("And then?", return_tensors="pt").input_ids.expand(
-        len(requests["input_ids"]), -1
-    )
     with sharpv.attach(model, sharpv.SharpVConfig(memory_threshold=threshold)), torch.no_grad():
-        first = model.generate(**requests, **GREEDY)
-        ids = torch.cat([first.sequences, turn], dim=1)
-        mask = torch.nn.functional.pad(
-            requests["attention_mask"], (0, ids.shape[1] - requests["attention_mask"].shape[1]), value=1
-        )
-        second = model.generate(ids, attention_mask=mask, past_key_values=first.past_key_values, **GREEDY)
-
-        cache = model.generate(**requests, **GREEDY).past_key_values
-        for column in range(cache.get_seq_length(), ids.shape[1]):
-            one = model(
-                input_ids=ids[:, column : column + 1],
-                attention_mask=mask[:, : column + 1],
-                position_ids=next_positions(model, mask[:, : column + 1]),
-                past_key_values=cache,
-            )
-    assert float((second.logits[0] - one.logits[:, -1]).abs().max()) < 1e-6
-    assert torch.equal(second.sequences[:, : ids.shape[1]], ids)
+        second, expected = second_turn(model, processor, requests)
+    assert float((second.logits[0] - expected).abs().max()) < 1e-6
 
 
 def test_beams_of_a_ragged_batch_equal_each_row_alone(model, make_inputs, batch):

@@ -9,7 +9,7 @@ import sharpv
 from sharpv.hf.layout import VideoLayout, grid, stacked
 from sharpv.hf.positions import compact, gather_columns, gather_positions, renumber, tail_length
 from sharpv.hf.stage1 import Placed, place
-from tests.hf.conftest import GREEDY, clip, distance, forward_loop, next_positions
+from tests.hf.conftest import GREEDY, clip, distance, forward_loop, second_turn
 
 TOLERANCE = 1e-6
 COMPACT = sharpv.SharpVConfig(positions="compact", memory_threshold=2.0)
@@ -150,19 +150,13 @@ class TestCompactIds:
                     assert torch.allclose(whole[row], single[0], atol=TOLERANCE)
 
     def test_a_second_turn_equals_feeding_it_token_by_token(self, model, processor, requests):
-        turn = processor.tokenizer("And then?", return_tensors="pt").input_ids
         with sharpv.attach(model, COMPACT), torch.no_grad():
-            first = model.generate(**requests, **GREEDY)
-            ids = torch.cat([first.sequences, turn.expand(len(first.sequences), -1)], dim=1)
-            missing = ids.shape[1] - requests["attention_mask"].shape[1]
-            mask = torch.nn.functional.pad(requests["attention_mask"], (0, missing), value=1)
-            second = model.generate(ids, attention_mask=mask, past_key_values=first.past_key_values, **GREEDY)
-            cache = model.generate(**requests, **GREEDY).past_key_values
-            for column in range(cache.get_seq_length(), ids.shape[1]):
-                one = model(
-                    input_ids=ids[:, column : column + 1],
-                    attention_mask=mask[:, : column + 1],
-                    position_ids=next_positions(model, mask[:, : column + 1]),
-                    past_key_values=cache,
-                )
-        assert torch.allclose(second.logits[0], one.logits[:, -1], atol=TOLERANCE)
+            second, expected = second_turn(model, processor, requests)
+        assert torch.allclose(second.logits[0], expected, atol=TOLERANCE)
+
+    def test_repeated_rows_lag_behind_by_their_own_cut(self, model, make_inputs):
+        batch = make_inputs([clip(0)], [])
+        with sharpv.attach(model, COMPACT) as session:
+            out = model.generate(**batch, **GREEDY | {"do_sample": True, "num_return_sequences": 2})
+        cut = session.report.tokens_total - session.report.tokens_kept
+        assert out.past_key_values.layers[0].position_shift.tolist() == [[cut], [cut], [0], [0]]

@@ -209,6 +209,16 @@ def test_the_mask_may_be_missing_without_padding(model, inputs, monkeypatch, pad
         assert same_output(model.generate(**bare, **GREEDY), model.generate(**inputs, **GREEDY))
 
 
+def test_ends_of_turns_are_no_padding(model, inputs, monkeypatch):
+    """Many models pad with the token that ends a turn, and a chat holds that one anyway."""
+    end = int(inputs["input_ids"][0, -12])
+    for name in ("pad_token_id", "eos_token_id"):
+        monkeypatch.setattr(model.generation_config, name, end)
+    bare = {name: value for name, value in inputs.items() if name != "attention_mask"}
+    with sharpv.attach(model, TEXT_ONLY):
+        assert same_output(model.generate(**bare, **GREEDY), model.generate(**inputs, **GREEDY))
+
+
 def test_the_mask_may_not_be_missing_with_padding(model, batch):
     del batch["attention_mask"]
     with sharpv.attach(model), pytest.raises(sharpv.InputError, match="attention_mask"):

@@ -158,6 +158,64 @@ def test_a_bare_forward_with_video_during_generate_is_refused(model, inputs, ret
         interrupt(model, inputs, lambda: model(**inputs))
 
 
+def race(one, other, rounds: int = 6) -> tuple[list, list]:
+    """Runs two calls against each other; the results, with AttachError for a call that was refused."""
+
+    def repeat(call) -> list:
+        results = []
+        for _ in range(rounds):
+            try:
+                results.append(call())
+            except sharpv.AttachError as error:
+                results.append(error)
+        return results
+
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(repeat, call) for call in (one, other)]
+        return runs[0].result(), runs[1].result()
+
+
+@pytest.mark.parametrize("call", ["generate", "forward"])
+def test_two_threads_get_right_answers_or_are_refused(model, inputs, make_inputs, call):
+    text = make_inputs([])
+
+    def video() -> torch.Tensor:
+        if call == "generate":
+            return model.generate(**inputs, **GREEDY).logits[-1]
+        with torch.no_grad():
+            return model(**inputs).logits[:, -1]
+
+    def other() -> torch.Tensor:
+        with torch.no_grad():
+            return model(**text).logits[:, -1] if call == "generate" else video()
+
+    with sharpv.attach(model, TEXT_ONLY) as session:
+        expected = video(), other()
+        for results, right in zip(race(video, other), expected, strict=True):
+            answers = [result for result in results if not isinstance(result, sharpv.AttachError)]
+            assert all(torch.equal(answer, right) for answer in answers)
+        assert torch.equal(video(), expected[0])
+        assert not session.owned
+
+
+def test_without_a_cache_the_report_says_that_stage_2_did_not_run(model, inputs):
+    with sharpv.attach(model, TEXT_ONLY) as session, torch.no_grad():
+        model(**inputs, use_cache=False)
+        assert "no KV cache" in session.report.notes[0]
+        model(**inputs)
+        assert session.report.notes == ()
+
+
+def test_a_generate_put_over_ours_is_left_and_harmless(model, inputs):
+    before = model.generate(**inputs, **GREEDY)
+    session = sharpv.attach(model, TEXT_ONLY)
+    ours = model.generate
+    model.generate = wrapped = lambda **call: ours(**call)
+    session.detach()
+    assert vars(model).pop("generate") is wrapped
+    assert same_output(wrapped(**inputs, **GREEDY), before)
+
+
 def test_text_only_requests_are_untouched(model, make_inputs):
     text = make_inputs([], [])
     with torch.no_grad():
@@ -188,11 +246,17 @@ def labels(inputs):
     return inputs["input_ids"].clone().index_fill_(1, torch.arange(inputs["input_ids"].shape[1] - 8), -100)
 
 
+def checkpointing(model, change: str) -> None:
+    """Calls the method by its name of today, or by that of older releases."""
+    today, before = f"activation_checkpointing_{change}", f"gradient_checkpointing_{change}"
+    getattr(model, today if hasattr(model, today) else before)()
+
+
 @pytest.fixture
 def training(model):
     model.train()
     yield model
-    model.activation_checkpointing_disable()
+    checkpointing(model, "disable")
     model.eval().zero_grad()
 
 
@@ -217,7 +281,7 @@ def test_gradients_reach_the_projector_through_pruning(training, inputs, labels)
 def test_gradient_checkpointing_changes_nothing(training, inputs, labels):
     with sharpv.attach(training, TEXT_ONLY):
         plain = loss_and_gradients(training, inputs, labels)
-        training.activation_checkpointing_enable()
+        checkpointing(training, "enable")
         checkpointed = loss_and_gradients(training, inputs, labels)
     assert torch.allclose(plain[0], checkpointed[0])
     assert all(torch.allclose(plain[1][name], checkpointed[1][name], atol=1e-6) for name in plain[1])

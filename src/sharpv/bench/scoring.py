@@ -183,11 +183,13 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """Returns the commit of the checkout around this file, with a + if files differ; None outside one."""
-    where = str(Path(__file__).parent)
-    git = ["git", "-C", where, "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+    """Returns the commit of the checkout that tracks this file, with a + if files differ; else None."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    describe = ["describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+    options: dict[str, Any] = {"capture_output": True, "text": True, "check": True, "timeout": 10}
     try:
-        return subprocess.run(git, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], **options)
+        return str(subprocess.run([*git, *describe], **options).stdout).strip()
     except (OSError, subprocess.SubprocessError):
         return None
 

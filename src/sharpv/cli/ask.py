@@ -170,16 +170,14 @@ def _summary(report: "Report") -> str:
     dropped = sum(any(layer.dropped) for layer in report.layers)
     parts = [f"kept {report.tokens_kept} of {report.tokens_total} video tokens ({share:.1%})"]
     if report.cache_bytes is not None and report.dense_cache_bytes:
-        parts.append(f"KV cache {_size(report.cache_bytes)} of {_size(report.dense_cache_bytes)}")
+        unit, name = (1e6, "MB") if report.dense_cache_bytes >= 1e6 else (1e3, "kB")
+        held, dense = report.cache_bytes / unit, report.dense_cache_bytes / unit
+        parts.append(f"KV cache {held:.1f} of {dense:.1f} {name}")
     if report.layers:
         parts.append(f"{dropped} of {len(report.layers)} layers dropped their video")
     phases = asdict(report.milliseconds).items()
     spent = ", ".join(f"{name} {value:.0f} ms" for name, value in phases if value is not None)
     return "; ".join(parts) + f"\n{spent}"
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
 def _printable(text: str) -> str:

@@ -29,12 +29,15 @@ def scoring(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     device: Annotated[str, typer.Option(help="Such as cpu or cuda.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Of the made features.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Accepted; a bench always ends in JSON.")] = True,
     debug: Debug = False,
 ) -> None:
     """Time scoring and selecting against one read of the same features."""
     shapes = [_shape(text) for text in shape or []]
     from sharpv.bench.scoring import DTYPES, SHAPES, run
+    from sharpv.hf.ask import find_device
 
+    find_device(device)
     for name in dtype or []:
         if name not in DTYPES:
             raise typer.BadParameter(f"{name!r} is none of {', '.join(DTYPES)}", param_hint="--dtype")

@@ -20,9 +20,11 @@ def doctor(
     debug: Debug = False,
 ) -> None:
     """Check versions, devices and decoders, and run a tiny random model of each family dense and pruned."""
+    from sharpv.hf.ask import find_device
     from sharpv.hf.families import FAMILIES
     from sharpv.hf.selfcheck import check_family, run_check
 
+    find_device(device)
     environment = _environment()
     if not json:
         output.table(("what", "found"), list(environment.items()))

@@ -1,5 +1,6 @@
 """The one place that prints: answers on stdout, progress and problems on stderr."""
 
+import io
 import json
 import logging
 import os
@@ -13,6 +14,8 @@ __all__ = ["answer", "configure", "fail", "progress", "result", "table"]
 def configure() -> None:
     """Sends the library's warnings to stderr, and keeps libraries that have not been imported yet quiet."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # an answer may hold what the terminal cannot show
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     handler = logging.StreamHandler(sys.stderr)

@@ -1,6 +1,8 @@
 """How every command ends: 0 ok, 1 failure with a remedy, 2 usage, 130 interrupted."""
 
 import functools
+import os
+import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -29,6 +31,10 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(INTERRUPTED) from None
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
+        except BrokenPipeError:
+            # The reader of stdout has left, as `head` does: nothing is wrong, and nothing more can be said.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
         except Exception as error:
             if kwargs.get("debug"):
                 raise

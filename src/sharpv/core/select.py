@@ -122,7 +122,8 @@ def _share(total: int, weights: list[int], least: int, most: int) -> list[int]:
         for t in fixed:
             counts[t] = bound
         total -= bound * len(fixed)
-        free = [t for t in free if t not in set(fixed)]
+        settled = set(fixed)
+        free = [t for t in free if t not in settled]
     for t in free:
         counts[t] = total * parts[t] // whole
     left = total - sum(counts[t] for t in free)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
@@ -22,10 +23,19 @@ from sharpv.report import Report
 from sharpv.tiny.random_model import llava_onevision
 from sharpv.video import Video
 
-__all__ = ["DTYPES", "Answer", "VideoModel", "ask", "build_inputs", "load_model", "load_random_model"]
+__all__ = [
+    "DTYPES",
+    "Answer",
+    "VideoModel",
+    "ask",
+    "build_inputs",
+    "find_device",
+    "load_model",
+    "load_random_model",
+]
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +82,17 @@ def load_model(name: str, dtype: str = "auto", device: str | None = None) -> Vid
         raise InputError(
             f"cannot find a model at {name!r}: give a directory with a config.json, or a hub id owner/name"
         )
-    target = _device(device)
+    target = find_device(device)
     try:
         require_family(AutoConfig.from_pretrained(name).model_type)
         processor = AutoProcessor.from_pretrained(name)
         model = AutoModelForImageTextToText.from_pretrained(name, dtype=_dtype(dtype))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
-        raise InputError(f"cannot load a model from {name!r}: {reason}") from error
+        raise InputError(
+            f"cannot load a model from {name!r}: {reason}; give a directory with a whole model, or a hub id "
+            "that can be reached"
+        ) from error
     if not processor.chat_template:
         raise InputError(f"the processor of {name!r} has no chat template: save one beside the model")
     return VideoModel(name, model.to(target).eval(), processor)
@@ -94,7 +107,7 @@ def load_random_model(dtype: str = "auto", device: str | None = None) -> VideoMo
     """
     model, processor = llava_onevision()
     kind = _dtype(dtype)
-    model = model.to(_device(device), torch.float32 if isinstance(kind, str) else kind)
+    model = model.to(find_device(device), torch.float32 if isinstance(kind, str) else kind)
     return VideoModel("random weights", model, processor)
 
 
@@ -139,13 +152,18 @@ def build_inputs(processor: ProcessorMixin, video: Video, question: str) -> Any:
         "height": video.frames.shape[1],
         "width": video.frames.shape[2],
     }
-    return processor(
-        text=[prompt],
-        videos=[video.frames],
-        video_metadata=[metadata],
-        do_sample_frames=False,
-        return_tensors="pt",
-    )
+    try:
+        return processor(
+            text=[prompt],
+            videos=[video.frames],
+            video_metadata=[metadata],
+            do_sample_frames=False,
+            return_tensors="pt",
+        )
+    except ValueError as error:
+        raise InputError(
+            f"cannot build the prompt: {error}; leave the model's own tokens for media out of the question"
+        ) from error
 
 
 def _dtype(name: str) -> torch.dtype | str:
@@ -154,7 +172,12 @@ def _dtype(name: str) -> torch.dtype | str:
     return name if name == "auto" else getattr(torch, name)
 
 
-def _device(name: str | None) -> torch.device:
+def find_device(name: str | None) -> torch.device:
+    """Returns the device of a name; None takes CUDA where there is one.
+
+    Raises:
+        InputError: there is no such device.
+    """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

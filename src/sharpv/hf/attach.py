@@ -2,9 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Lock
+from threading import Lock, get_ident
 from types import TracebackType
 from typing import Self
 from weakref import WeakSet
@@ -44,18 +42,25 @@ class Session:
         self.reports: deque[Report] = deque(maxlen=REPORTS_KEPT)
         self.request: Request | None = None
         self._busy = Lock()
+        self._owner: int | None = None
         if model in _attached:
             raise AttachError(
                 f"got a {type(model).__name__} with a SharpV session: detach it first, session.detach()"
             )
         self._hooks: Hooks | None = Hooks(self)
-        self._own_generate = vars(model).get("generate")
-        wrap_generate(self)
+        self._callers_generate = vars(model).get("generate")
+        self._generate = wrap_generate(self)
+        model.generate = self._generate
         _attached.add(model)
 
     @property
+    def attached(self) -> bool:
+        """Whether the session is on its model."""
+        return self._hooks is not None
+
+    @property
     def report(self) -> Report | None:
-        """The record of the last request; None before the first."""
+        """The record of the last request that succeeded; None before the first."""
         return self.reports[-1] if self.reports else None
 
     def detach(self) -> None:
@@ -64,9 +69,10 @@ class Session:
             return
         self._hooks.remove()
         self._hooks = None
-        del self.model.generate
-        if self._own_generate is not None:
-            self.model.generate = self._own_generate
+        if vars(self.model).get("generate") is self._generate:
+            del self.model.generate
+            if self._callers_generate is not None:
+                self.model.generate = self._callers_generate
         _attached.discard(self.model)
 
     def __deepcopy__(self, memo: object) -> Self:
@@ -84,20 +90,25 @@ class Session:
         """Returns a stopwatch for the model's device."""
         return Stopwatch(self.model.device)
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Holds the session for one `generate()`.
+    @property
+    def owned(self) -> bool:
+        """Whether this thread has taken the session."""
+        return self._owner == get_ident()
+
+    def take(self) -> None:
+        """Takes the session for a request of this thread, until `release()`.
 
         Raises:
-            AttachError: another thread is generating.
+            AttachError: a request is running.
         """
         if not self._busy.acquire(blocking=False):
             raise AttachError(BUSY)
-        try:
-            yield
-        finally:
-            self.request = None
-            self._busy.release()
+        self._owner = get_ident()
+
+    def release(self) -> None:
+        """Ends the request of this thread, and makes way for another."""
+        self.request = self._owner = None
+        self._busy.release()
 
     def open(self, request: Request) -> None:
         """Makes a request the running one."""
@@ -110,6 +121,8 @@ class Session:
         self.request = None
         if failed:
             return
+        if request.videos and request.cache is None and self.config.memory_threshold is not None:
+            request.notes.append("stage 2 did not run: the request kept no KV cache")
         report = request.report(self.model, self.config)
         self.reports.append(report)
         logger.info(
@@ -127,7 +140,8 @@ def attach(model: PreTrainedModel, config: SharpVConfig | None = None) -> Sessio
     `generate()` is shortened before the model; a bare `forward()` and later turns are shortened inside it,
     with the same result. Only this instance changes, and `detach()` leaves no trace. Sequences come back with
     the caller's prompt, and a bare forward's hidden states and logits at its length. What `generate()`
-    consults on the way, such as stopping criteria and logits processors, sees the shortened prompt.
+    consults on the way, such as stopping criteria and logits processors, sees the shortened prompt. An
+    attached model serves one request at a time: another thread's is refused.
 
     Args:
         model: a supported transformers model; `sharpv models` lists the families.

@@ -8,8 +8,18 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from sharpv.errors import AttachError, InputError
+from sharpv.hf.positions import tail_length
 
-__all__ = ["PrunedLayer", "adopt", "cache_bytes", "dense_cache_bytes", "pruned_layers", "require_prunable"]
+__all__ = [
+    "PrunedLayer",
+    "adopt",
+    "cache_bytes",
+    "count_cut_columns",
+    "dense_cache_bytes",
+    "position_shift",
+    "pruned_layers",
+    "require_prunable",
+]
 
 
 class PrunedLayer(DynamicLayer):
@@ -74,10 +84,29 @@ class PrunedLayer(DynamicLayer):
         self.tail += key_states.shape[-2]
         return super().update(key_states, value_states, *args, **kwargs)
 
+    @property
+    def state(self) -> tuple[int, int, int]:
+        """What attention masks depend on: layers with the same state share theirs."""
+        return self.physical, self.hidden, id(self.valid)
+
     def attention_mask(self, new: Tensor) -> Tensor:
         """Returns the mask `[B, logical + q]` of a call that feeds `new`, bool `[B, q]`, false at padding."""
-        held = self.valid if self.valid is not None else new.new_ones(new.shape[0], self.physical)
-        return torch.cat([new.new_ones(new.shape[0], self.hidden), held, new], dim=1).long()
+        return torch.cat([new.new_ones(new.shape[0], self.hidden), self.columns(new)], dim=1).long()
+
+    def columns(self, new: Tensor, held: int | None = None) -> Tensor:
+        """Returns what is no padding, bool `[B, held + q]`, with `new` after the columns held.
+
+        Args:
+            new: bool `[B, q]`.
+            held: columns before them; None for all that the layer holds.
+        """
+        width = self.physical if held is None else held
+        valid = self.valid if self.valid is not None else new.new_ones(new.shape[0], width)
+        return torch.cat([valid, new], dim=1)
+
+    def lag(self, columns: Tensor) -> None:
+        """Lets compact position ids lag behind by `columns` more, int64 `[B, 1]`."""
+        self.position_shift = columns + (0 if self.position_shift is None else self.position_shift)
 
     def hide(self, columns: int, tail: int) -> None:
         """Counts `columns` that the model was not fed as read; `tail` columns follow the last of them."""
@@ -186,6 +215,29 @@ def pruned_layers(cache: object) -> list[PrunedLayer]:
     """Returns the layers that SharpV adopted; none for no cache or a foreign one."""
     layers: Sequence[object] = getattr(cache, "layers", ())
     return [layer for layer in layers if isinstance(layer, PrunedLayer)]
+
+
+def position_shift(cache: object) -> Tensor | None:
+    """Returns by how much compact position ids lag behind the logical length, int64 `[B, 1]`; None if 0."""
+    layers = pruned_layers(cache)
+    return layers[0].position_shift if layers else None
+
+
+def count_cut_columns(cache: object, keep: Tensor, lag: Tensor | None) -> None:
+    """Makes a cache count a prompt that was cut before the model, so that later turns go on with all of it.
+
+    Args:
+        cache: that read the kept columns, and what was generated after them.
+        keep: bool `[B, L]`, the columns of the prompt that were kept.
+        lag: int64 `[B, 1]`, tokens cut per row, where positions are compact; else None.
+    """
+    fed = int(keep.sum(1).max())
+    for layer in pruned_layers(cache):
+        tail = layer.tail if layer.hidden else layer.tail - fed + tail_length(keep)
+        layer.hide(keep.shape[1] - fed, tail)
+        if lag is not None:
+            repeats = layer.keys.shape[0] // len(lag)
+            layer.lag(lag.to(layer.keys.device).repeat_interleave(repeats, dim=0))
 
 
 def cache_bytes(cache: Cache) -> int:

@@ -3,18 +3,16 @@
 import copy
 import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from sharpv.config import SharpVConfig
 from sharpv.errors import InputError
-from sharpv.hf.cache import pruned_layers
-from sharpv.hf.inputs import FEATURES_WITHOUT_PIXELS, PrunedFeatures, Shortened, has_video, shorten
+from sharpv.hf.cache import count_cut_columns
+from sharpv.hf.inputs import FEATURES_WITHOUT_PIXELS, PrunedFeatures, has_video, shorten
 from sharpv.hf.layout import video_placeholders
-from sharpv.hf.positions import tail_length
 from sharpv.hf.request import Request
 
 if TYPE_CHECKING:
@@ -23,23 +21,28 @@ if TYPE_CHECKING:
 __all__ = ["wrap_generate"]
 
 
-def wrap_generate(session: "Session") -> None:
-    """Puts a `generate` on the instance that covers the one of its class."""
+def wrap_generate(session: "Session") -> Callable[..., Any]:
+    """Returns the `generate` that covers the model's own while the session is attached."""
     original = session.model.generate
 
     @functools.wraps(original)
     def generate(*args: Any, **kwargs: Any) -> Any:
+        if not session.attached:
+            return original(*args, **kwargs)
         call = inspect.signature(original).bind_partial(*args, **kwargs).arguments
         call = {**call.pop("kwargs", {}), **call}
         if isinstance(call.get("inputs"), Tensor):
             call["input_ids"] = call.pop("inputs")
         _refuse_chunks(session, call)
-        with session.exclusive():
+        session.take()
+        try:
             if has_video(call) and _fresh(call):
                 return _generate_shortened(session, original, call)
             return _generate_whole(session, original, call)
+        finally:
+            session.release()
 
-    session.model.generate = generate
+    return generate
 
 
 def _fresh(call: Mapping[str, Any]) -> bool:
@@ -73,7 +76,11 @@ def _generate_shortened(session: "Session", original: Any, call: dict[str, Any])
     )
     inputs = {**shortened.inputs, **_shorter_limits(session, call, removed)}
     output = _run(session, request, original, inputs)
-    _count_removed(session.config, request, shortened, removed)
+    lag = None
+    if session.config.positions == "compact":
+        cut = torch.tensor(shortened.prompt_tokens) - torch.tensor(shortened.prompt_tokens_kept)
+        lag = cut[:, None]
+    count_cut_columns(request.cache, shortened.keep, lag)
     return _restore_prompt(output, call["input_ids"], inputs["input_ids"].shape[1])
 
 
@@ -140,18 +147,6 @@ def _shorter_limits(session: "Session", call: Mapping[str, Any], removed: int) -
     shorter = copy.deepcopy(given)
     shorter.update(**limits)
     return {"generation_config": shorter, **{name: limits[name] for name in limits if name in call}}
-
-
-def _count_removed(config: SharpVConfig, request: Request, shortened: Shortened, removed: int) -> None:
-    """Makes the cache count the caller's prompt, so that a later turn can go on with the caller's own ids."""
-    lag = torch.tensor(shortened.prompt_tokens) - torch.tensor(shortened.prompt_tokens_kept)
-    fed = shortened.keep.shape[1] - removed
-    for layer in pruned_layers(request.cache):
-        tail = layer.tail if layer.hidden else layer.tail - fed + tail_length(shortened.keep)
-        layer.hide(removed, tail)
-        if config.positions == "compact":
-            repeats = layer.keys.shape[0] // len(lag)
-            layer.position_shift = lag.to(layer.keys.device).repeat_interleave(repeats)[:, None]
 
 
 def _restore_prompt(output: Any, prompt: Tensor, width: int) -> Any:

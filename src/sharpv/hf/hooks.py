@@ -17,7 +17,7 @@ from transformers.masking_utils import create_causal_mask
 
 from sharpv.core.memory import discard, layer_similarity
 from sharpv.errors import AttachError, InputError
-from sharpv.hf.cache import PrunedLayer, adopt, pruned_layers, require_prunable
+from sharpv.hf.cache import PrunedLayer, adopt, position_shift, pruned_layers, require_prunable
 from sharpv.hf.inputs import FEATURES_WITHOUT_PIXELS, PrunedFeatures
 from sharpv.hf.layout import VideoLayout, video_placeholders
 from sharpv.hf.positions import compact, gather_columns, gather_positions, places, renumber, tail_length
@@ -44,6 +44,7 @@ class Hooks:
         self.decoder = session.model.get_decoder()
         self.visual: Tensor | None = None
         self.step: Step | None = None
+        self._took = False
         self._signature = inspect.signature(self.base.forward)
         self._handles = [
             self.base.register_forward_pre_hook(self.before_model, with_kwargs=True),
@@ -64,6 +65,9 @@ class Hooks:
 
     def before_model(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         """Finds the video tokens of the call, and opens a request for a bare forward pass."""
+        self._took = not self.session.owned
+        if self._took:
+            self.session.take()
         self.visual = self.step = None
         call = kwargs
         if args:
@@ -76,8 +80,8 @@ class Hooks:
         running = self.session.request
         if running is None:
             self.session.open(self._bare_request(call, int(self.visual.sum())))
-        elif running.bare or encoded is None:
-            # What generate() feeds is encoded beforehand.
+        elif encoded is None:
+            # What generate() feeds is encoded beforehand: this is a pass of the caller's own, in between.
             raise AttachError(BUSY)
 
     def _bare_request(self, call: Mapping[str, Any], tokens: int) -> Request:
@@ -93,10 +97,14 @@ class Hooks:
 
     def after_model(self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
         """Closes the request of a bare forward pass; `output` is None when it failed."""
+        if not self.session.owned:
+            return  # a pass that was refused, while another runs
         self.visual = self.step = None
         request = self.session.request
         if request is not None and request.bare:
             self.session.close(request, failed=output is None)
+        if self._took:
+            self.session.release()
 
     def before_decoder(
         self, module: nn.Module, args: Any, kwargs: dict[str, Any]
@@ -142,10 +150,9 @@ class Hooks:
 
     def _shift_positions(self, kwargs: dict[str, Any]) -> None:
         """Takes what compact position ids lag behind off the ids, which count the whole conversation."""
-        layers = pruned_layers(kwargs.get("past_key_values"))
-        if not layers or layers[0].position_shift is None:
-            return
-        kwargs["position_ids"] = position_ids_of(kwargs) - layers[0].position_shift
+        shift = position_shift(kwargs.get("past_key_values"))
+        if shift is not None:
+            kwargs["position_ids"] = position_ids_of(kwargs) - shift
 
     def _stage1(
         self, request: Request, layouts: list[VideoLayout], step: Step, kwargs: dict[str, Any]
@@ -188,7 +195,7 @@ class Hooks:
         for layer in held:
             layer.ready = True
         kwargs["attention_mask"] = held[0].attention_mask(step.fed)
-        states = [(layer.physical, layer.hidden, id(layer.valid)) for layer in held]
+        states = [layer.state for layer in held]
         if len(set(states)) > 1:
             made = {
                 state: create_causal_mask(
@@ -229,7 +236,7 @@ class Hooks:
             self._probe(step, output[0] if isinstance(output, tuple) else output)
         layer.hide(step.width - step.fed.shape[1], step.tail)
         if step.lag is not None:
-            layer.position_shift = step.lag + (0 if layer.position_shift is None else layer.position_shift)
+            layer.lag(step.lag)
         dropped = [False] * len(step.fed)
         if step.similarity is not None and self.config.memory_threshold is not None:
             dropped = discard(step.similarity, self.config.memory_threshold).tolist()

@@ -92,7 +92,9 @@ def prune_inputs(
     """Encodes the videos of a request and shortens its prompt (stage 1), with nothing attached to the model.
 
     The result goes to `model.generate(**pruned)` or `model(**pruned)`, and works with any cache. Sequences
-    that `generate()` returns start with the shortened prompt, `pruned["input_ids"]`.
+    that `generate()` returns start with the shortened prompt, `pruned["input_ids"]`. A decoding loop of your
+    own must pass position ids that go on from `pruned["position_ids"][..., -1:] + 1`. The vision tower runs
+    without gradients.
 
     Args:
         model: a supported transformers model.
@@ -192,8 +194,9 @@ def _prompt(inputs: Mapping[str, Any]) -> Tensor:
 def _attention_mask(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Tensor:
     input_ids, mask = inputs["input_ids"], inputs.get("attention_mask")
     if mask is None:
-        padding = model.generation_config.pad_token_id
-        if padding is not None and bool((input_ids == padding).any()):
+        padding, end = model.generation_config.pad_token_id, model.generation_config.eos_token_id
+        ends = end if isinstance(end, list) else [end]
+        if padding is not None and padding not in ends and bool((input_ids == padding).any()):
             raise InputError(
                 "got padded prompts without attention_mask: pass the one that the processor returned"
             )

@@ -104,12 +104,10 @@ class Step:
         """
         if layer.valid is None and not self.padded and not any(dropped):
             return
-        before = layer.physical - self.fed.shape[1]
-        key = (before, id(layer.valid), tuple(dropped))
+        key = (*layer.state, *dropped)
         if key not in self.memo:
-            held = layer.valid if layer.valid is not None else self.fed.new_ones(len(self.fed), before)
-            keep = torch.cat([held, self.fed], dim=1)
-            columns = None
+            before = layer.physical - self.fed.shape[1]
+            keep, columns = layer.columns(self.fed, before), None
             if any(dropped):
                 given_up = self.visual & torch.tensor(dropped, device=self.visual.device)[:, None]
                 keep[:, before:] &= ~given_up
