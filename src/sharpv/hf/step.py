@@ -115,8 +115,7 @@ class Step:
             # The old record is held on to, so that its id is not given to another tensor during this pass.
             self.memo[key] = keep, columns, layer.valid
         keep, columns, _ = self.memo[key]
-        if columns is None or columns[0].shape[1] == keep.shape[1]:
-            # The longest row gives nothing up: no column can go, and what others give up is masked.
+        if columns is None:
             layer.valid = keep
         else:
             layer.keep(*columns)
