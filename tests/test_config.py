@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,3 +76,9 @@ def test_a_configuration_cannot_change():
 )
 def test_only_a_retention_of_one_prunes_no_token(options, prunes):
     assert SharpVConfig(**options).prunes_tokens is prunes
+
+
+def test_numbers_of_other_libraries_are_numbers():
+    config = SharpVConfig(retention=np.float32(0.5), coverage=np.float64(0.25), memory_threshold=np.int64(1))
+    assert config == SharpVConfig(retention=0.5, coverage=0.25, memory_threshold=1.0)
+    assert json.loads(json.dumps(config.to_dict())) == config.to_dict()

@@ -7,7 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sharpv.cli import output
-from sharpv.cli.run import Debug, Json
+from sharpv.cli.options import (
+    ConfigFile,
+    Coverage,
+    Debug,
+    Dense,
+    Device,
+    Dtype,
+    Fps,
+    Frames,
+    Json,
+    MaxNewTokens,
+    MemoryThreshold,
+    Model,
+    NoMemory,
+    Retention,
+    Threshold,
+)
 from sharpv.config import SharpVConfig
 
 if TYPE_CHECKING:
@@ -28,33 +44,19 @@ def ask(
     question: Annotated[
         str, typer.Argument(metavar="QUESTION", help="What to ask about it.", show_default=False)
     ],
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Model directory, or hub id owner/name.")
-    ] = None,
-    frames: Annotated[
-        int | None, typer.Option(min=1, help="Frames to read, evenly spread. [default: 32]")
-    ] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames to read per second, instead of --frames.")] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="YAML file with SharpVConfig fields; options override it.")
-    ] = None,
-    retention: Annotated[
-        str | None, typer.Option(help="'adaptive' or the share of tokens to keep. [default: adaptive]")
-    ] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="Keep every token of at least this importance, instead.")
-    ] = None,
-    coverage: Annotated[
-        float | None, typer.Option(help="Share of each frame's tokens spent on fixed places. [default: 0]")
-    ] = None,
-    memory_threshold: Annotated[
-        float | None, typer.Option(help="Layers less similar than this drop their video. [default: 0.2]")
-    ] = None,
-    no_memory: Annotated[bool, typer.Option("--no-memory", help="Keep the video in every layer.")] = False,
-    dense: Annotated[bool, typer.Option("--dense", help="Prune nothing.")] = False,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="The most tokens of the answer.")] = 64,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:0. [default: CUDA if any]")] = None,
+    model: Model = None,
+    frames: Frames = None,
+    fps: Fps = None,
+    config: ConfigFile = None,
+    retention: Retention = None,
+    threshold: Threshold = None,
+    coverage: Coverage = None,
+    memory_threshold: MemoryThreshold = None,
+    no_memory: NoMemory = False,
+    dense: Dense = False,
+    max_new_tokens: MaxNewTokens = 64,
+    dtype: Dtype = "auto",
+    device: Device = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:

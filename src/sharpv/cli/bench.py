@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from sharpv.cli import output
-from sharpv.cli.run import Debug, command
+from sharpv.cli.options import Debug
+from sharpv.cli.run import command
 
 __all__ = ["bench"]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from sharpv.cli import output
-from sharpv.cli.run import Debug, Json
+from sharpv.cli.options import Debug, Json
 
 __all__ = ["doctor"]
 

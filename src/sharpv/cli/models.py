@@ -1,7 +1,7 @@
 """`sharpv models`: the families that can be pruned."""
 
 from sharpv.cli import output
-from sharpv.cli.run import Debug, Json
+from sharpv.cli.options import Debug, Json
 
 __all__ = ["models"]
 

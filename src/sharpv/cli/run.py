@@ -4,17 +4,14 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from sharpv.cli import output
 from sharpv.errors import SharpVError
 
-__all__ = ["Debug", "Json", "command"]
-
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")]
+__all__ = ["command"]
 
 INTERRUPTED = 130
 

@@ -1,0 +1,53 @@
+"""The options that commands share, by the names that YAML and Python use too."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "ConfigFile",
+    "Coverage",
+    "Debug",
+    "Dense",
+    "Device",
+    "Dtype",
+    "Fps",
+    "Frames",
+    "Json",
+    "MaxNewTokens",
+    "MemoryThreshold",
+    "Model",
+    "NoMemory",
+    "Retention",
+    "Threshold",
+]
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")]
+
+Model = Annotated[str | None, typer.Option("--model", "-m", help="Model directory, or hub id owner/name.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda:0. [default: CUDA if any]")]
+MaxNewTokens = Annotated[int, typer.Option(min=1, help="The most tokens of the answer.")]
+
+Frames = Annotated[int | None, typer.Option(min=1, help="Frames to read, evenly spread. [default: 32]")]
+Fps = Annotated[float | None, typer.Option(help="Frames to read per second, instead of --frames.")]
+
+ConfigFile = Annotated[
+    Path | None, typer.Option(help="YAML file with SharpVConfig fields; options override it.")
+]
+Retention = Annotated[
+    str | None, typer.Option(help="'adaptive' or the share of tokens to keep. [default: adaptive]")
+]
+Threshold = Annotated[
+    float | None, typer.Option(help="Keep every token of at least this importance, instead.")
+]
+Coverage = Annotated[
+    float | None, typer.Option(help="Share of each frame's tokens spent on fixed places. [default: 0]")
+]
+MemoryThreshold = Annotated[
+    float | None, typer.Option(help="Layers less similar than this drop their video. [default: 0.2]")
+]
+NoMemory = Annotated[bool, typer.Option("--no-memory", help="Keep the video in every layer.")]
+Dense = Annotated[bool, typer.Option("--dense", help="Prune nothing.")]
