@@ -7,6 +7,7 @@ import ast
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import sharpv
@@ -36,7 +37,8 @@ def broken_snippets(page: Path, text: str) -> list[str]:
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "sharpv":
-                found += [] if hasattr(sharpv, node.attr) else [f"{page}: there is no sharpv.{node.attr}"]
+                known = node.attr in sharpv.__all__ or find_spec(f"sharpv.{node.attr}")
+                found += [] if known else [f"{page}: there is no sharpv.{node.attr}"]
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("SharpVConfig"):
                 names = {str(keyword.arg) for keyword in node.keywords}
                 found += [
