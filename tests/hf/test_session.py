@@ -1,5 +1,6 @@
 """The life of a session: it leaves no trace, survives failures, and serves one request at a time."""
 
+import copy
 import gc
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -75,6 +76,12 @@ def test_a_generate_of_the_callers_own_is_put_back(model):
     with sharpv.attach(model):
         pass
     assert vars(model).pop("generate", None) is own
+
+
+def test_an_attached_model_cannot_be_copied(model):
+    """The copy's hooks would belong to the session of the original."""
+    with sharpv.attach(model), pytest.raises(sharpv.AttachError, match="detach it first"):
+        copy.deepcopy(model)
 
 
 def test_a_dropped_model_and_its_session_are_freed(family):
