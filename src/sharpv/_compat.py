@@ -1,16 +1,24 @@
 """Facts about versions, in one place."""
 
 import re
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 
 from sharpv.errors import UnsupportedModelError
 
-__all__ = ["__version__", "require_transformers"]
+__all__ = ["__version__", "require_transformers", "versions"]
 
 __version__ = version("sharpv")
 
 TRANSFORMERS_FROM = (5, 19)
 TRANSFORMERS_BELOW = (6, 0)
+
+
+@cache
+def versions() -> Mapping[str, str]:
+    """Returns the versions that a report names; read once, since the look-up takes milliseconds."""
+    return {name: version(name) for name in ("sharpv", "torch", "transformers")}
 
 
 def require_transformers() -> None:

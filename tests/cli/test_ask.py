@@ -218,6 +218,14 @@ def test_a_question_with_the_models_own_tokens(clip, model, token):
     assert "out of the question" in refuse("ask", clip, f"What is {token}?", "-m", model)
 
 
+def test_a_clip_of_a_shape_that_the_model_refuses(model_folders, tmp_path):
+    write_video(np.zeros((3, 8, 2000, 3), np.uint8), tmp_path / "wide.mp4", fps=3)
+    error = refuse("ask", tmp_path / "wide.mp4", "What?", "-m", model_folders["qwen2_5_vl"])
+    assert "aspect ratio" in error
+    assert "frames of 2000 x 8 pixels" in error
+    assert "tokens" not in error
+
+
 def test_a_model_with_damaged_weights(clip, model, tmp_path):
     damaged = tmp_path / "damaged"
     shutil.copytree(model, damaged)

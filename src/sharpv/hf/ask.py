@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from sharpv.config import SharpVConfig
-from sharpv.errors import InputError, UnsupportedModelError
+from sharpv.errors import InputError
 from sharpv.hf.attach import attach
 from sharpv.hf.families import require_family
 from sharpv.report import Report
@@ -130,27 +130,35 @@ def ask(
     inputs = build_inputs(processor, video, question).to(model.device, model.dtype)
     with attach(model, config) as session:
         output = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
-        report = session.report
+        report = session.reports[-1]
     new = output[0, inputs["input_ids"].shape[1] :]
-    text = processor.tokenizer.decode(new, skip_special_tokens=True).strip()
-    if report is None:
-        raise UnsupportedModelError(f"{loaded.name!r} did not read the video: its forward pass was not seen")
-    return Answer(text, report)
+    return Answer(processor.tokenizer.decode(new, skip_special_tokens=True).strip(), report)
 
 
 def build_inputs(processor: ProcessorMixin, video: Video, question: str) -> Any:
-    """Returns what a processor makes of one question about one clip, with the model's own chat template."""
+    """Returns what a processor makes of one question about one clip, with the model's own chat template.
+
+    Raises:
+        InputError: the question holds the tokens that stand for pictures, or the processor refuses the clip.
+    """
+    media = [getattr(processor, name, None) for name in ("video_token", "image_token")]
+    if any(token and token in question for token in media):
+        raise InputError(
+            f"got {question!r}, which holds one of the model's tokens for pictures "
+            f"({', '.join(filter(None, media))}): leave them out of the question"
+        )
     content = [{"type": "video"}, {"type": "text", "text": question}]
     prompt = processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
     )
+    height, width = video.frames.shape[1:3]
     metadata = {
         "total_num_frames": video.total_frames,
         "fps": video.fps,
         "duration": video.duration,
         "frames_indices": video.indices.tolist(),
-        "height": video.frames.shape[1],
-        "width": video.frames.shape[2],
+        "height": height,
+        "width": width,
     }
     try:
         return processor(
@@ -162,7 +170,8 @@ def build_inputs(processor: ProcessorMixin, video: Video, question: str) -> Any:
         )
     except ValueError as error:
         raise InputError(
-            f"cannot build the prompt: {error}; leave the model's own tokens for media out of the question"
+            f"the model's processor refuses {len(video.frames)} frames of {width} x {height} pixels: "
+            f"{error}; give a clip of another shape"
         ) from error
 
 

@@ -2,12 +2,12 @@
 
 import time
 from dataclasses import dataclass, field
-from importlib.metadata import version
 
 import torch
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
+from sharpv._compat import versions
 from sharpv.config import SharpVConfig
 from sharpv.hf.cache import cache_bytes, dense_cache_bytes
 from sharpv.hf.layout import VideoLayout
@@ -21,6 +21,7 @@ class Stopwatch:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self._since = 0.0
         self.lap()
 
     def lap(self) -> float:
@@ -28,7 +29,7 @@ class Stopwatch:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         now = time.perf_counter()
-        passed = (now - getattr(self, "_since", now)) * 1e3
+        passed = (now - self._since) * 1e3
         self._since = now
         return passed
 
@@ -95,5 +96,5 @@ class Request:
             dense_cache_bytes=self.dense_cache_bytes,
             milliseconds=Milliseconds(**self.milliseconds),
             notes=tuple(self.notes),
-            versions={name: version(name) for name in ("sharpv", "torch", "transformers")},
+            versions=versions(),
         )
