@@ -96,7 +96,7 @@ class SharpVConfig:
             ValueError: a key that is no field, or a value outside its range.
         """
         known = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(known))
+        unknown = sorted(map(str, set(values) - set(known)))
         if unknown:
             raise ValueError(f"unknown SharpVConfig keys {unknown}: accepted are {known}")
         return cls(**values)

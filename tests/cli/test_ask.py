@@ -287,7 +287,12 @@ def test_wrong_options_are_usage_errors(clip, options, reason):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [("retentoin: 0.5", "retentoin"), ("- 1", "no mapping"), ("a: [", "cannot read")],
+    [
+        ("retentoin: 0.5", "retentoin"),
+        ("1: 2\nfoo: 3", "foo"),
+        ("- 1", "no mapping"),
+        ("a: [", "cannot read"),
+    ],
 )
 def test_a_wrong_file_is_a_usage_error(clip, tmp_path, content, reason):
     (tmp_path / "run.yaml").write_text(content)
