@@ -88,7 +88,7 @@ def load_model(name: str, dtype: str = "auto", device: str | None = None) -> Vid
         processor = AutoProcessor.from_pretrained(name)
         model = AutoModelForImageTextToText.from_pretrained(name, dtype=_dtype(dtype))
     except (OSError, ValueError, SafetensorError) as error:
-        reason = str(error).strip().split("\n")[0]
+        reason = str(error).strip().split("\n")[0].rstrip(".")
         raise InputError(
             f"cannot load a model from {name!r}: {reason}; give a directory with a whole model, or a hub id "
             "that can be reached"
