@@ -26,6 +26,30 @@ def test_odd_sizes_are_padded_to_even(tmp_path, pictures):
     assert np.abs(read[:, -1].astype(int) - read[:, -2]).mean() < 12
 
 
+def test_a_comment_is_read_back(tmp_path, pictures):
+    for comment in ("ShapesQA \N{MIDDLE DOT} 7", None):
+        write_video(pictures(3), tmp_path / "clip.mp4", comment=comment)
+        assert read_video(tmp_path / "clip.mp4").comment == comment
+
+
+def test_a_lower_crf_is_better_and_larger(tmp_path, pictures):
+    frames, errors, sizes = pictures(6), [], []
+    for crf in (40, 23, 10):
+        write_video(frames, tmp_path / "clip.mp4", crf=crf)
+        sizes.append((tmp_path / "clip.mp4").stat().st_size)
+        errors.append(np.abs(read_video(tmp_path / "clip.mp4").frames.astype(int) - frames).mean())
+    assert errors == sorted(errors, reverse=True)
+    assert sizes == sorted(sizes)
+    write_video(frames, tmp_path / "default.mp4")
+    assert (tmp_path / "default.mp4").stat().st_size == sizes[1]
+
+
+@pytest.mark.parametrize("crf", [-1, 52])
+def test_bad_crf_is_refused(tmp_path, crf):
+    with pytest.raises(ValueError, match="crf"):
+        write_video(np.zeros((1, 8, 8, 3), np.uint8), tmp_path / "x.mp4", crf=crf)
+
+
 @pytest.mark.parametrize(
     "frames",
     [np.zeros((2, 8, 8, 3)), np.zeros((8, 8, 3), np.uint8), np.zeros((0, 8, 8, 3), np.uint8)],

@@ -38,6 +38,7 @@ class Video:
         fps: The clip's average frame rate; None if it cannot be told (a single frame).
         duration: The clip's length in seconds, to the end of its last frame; None if it cannot be told.
         warnings: What was wrong with the clip, one sentence each; empty for a sound one.
+        comment: What the file says of itself, as `write_video` may write it; None if it says nothing.
     """
 
     frames: NDArray[np.uint8]
@@ -47,6 +48,7 @@ class Video:
     fps: float | None
     duration: float | None
     warnings: tuple[str, ...] = ()
+    comment: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def _read_indexed(file: BinaryIO, name: str, sampling: Sampling, stream: int) ->
         clock = _clock(clip, index.pts.tolist(), index.last_duration)
         wanted = sample_indices(sampling, clock.times)
         frames = _to_rgb(frames_at(clip, index, wanted), wanted)
-    return _video(frames, wanted, clock, _warnings(name, index, len(index.pts), 0))
+    return _video(clip, frames, wanted, clock, _warnings(name, index, len(index.pts), 0))
 
 
 def _read_in_order(file: BinaryIO, name: str, sampling: Sampling, stream: int) -> Video:
@@ -122,7 +124,7 @@ def _read_in_order(file: BinaryIO, name: str, sampling: Sampling, stream: int) -
     with open_clip(file, name, stream, threads=False) as clip:
         intact = enumerate(frame for frame in intact_frames(clip) if frame is not None)
         frames = _to_rgb(intact, wanted)
-    return _video(frames, wanted, clock, _warnings(name, index, len(pts), damaged))
+    return _video(clip, frames, wanted, clock, _warnings(name, index, len(pts), damaged))
 
 
 def _to_rgb(decoded: Iterator[tuple[int, VideoFrame]], wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -175,7 +177,11 @@ def _warnings(name: str, index: PacketIndex, total: int, damaged: int) -> tuple[
 
 
 def _video(
-    frames: NDArray[np.uint8], wanted: NDArray[np.int64], clock: _Clock, warnings: tuple[str, ...]
+    clip: Clip,
+    frames: NDArray[np.uint8],
+    wanted: NDArray[np.int64],
+    clock: _Clock,
+    warnings: tuple[str, ...],
 ) -> Video:
     return Video(
         frames=frames,
@@ -185,4 +191,5 @@ def _video(
         fps=clock.fps,
         duration=clock.duration,
         warnings=warnings,
+        comment=clip.container.metadata.get("comment") or None,
     )

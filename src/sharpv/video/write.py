@@ -15,7 +15,17 @@ from sharpv.errors import VideoError
 __all__ = ["write_video"]
 
 
-def write_video(frames: NDArray[np.uint8], path: str | os.PathLike[str], *, fps: float = 24.0) -> None:
+MAX_CRF = 51
+
+
+def write_video(
+    frames: NDArray[np.uint8],
+    path: str | os.PathLike[str],
+    *,
+    fps: float = 24.0,
+    crf: int | None = None,
+    comment: str | None = None,
+) -> None:
     """Writes an mp4, in H.264 where this build of FFmpeg has libx264, else in MPEG-4 Part 2.
 
     The pixel format is yuv420p, which every player shows. It needs even sizes: an odd last row or column is
@@ -25,9 +35,11 @@ def write_video(frames: NDArray[np.uint8], path: str | os.PathLike[str], *, fps:
         frames: RGB pictures, uint8 `[n, h, w, 3]`, n >= 1.
         path: Where to; an existing file is replaced.
         fps: Frames per second, above 0.
+        crf: Quality of libx264, 0 (best) to 51; None leaves it at its default of 23. MPEG-4 Part 2 has none.
+        comment: What the file says of itself; `read_video` gives it as `Video.comment`.
 
     Raises:
-        ValueError: Frames of another shape or dtype, or an impossible fps.
+        ValueError: Frames of another shape or dtype, or an impossible fps or crf.
         VideoError: The file cannot be written.
     """
     frames = np.asarray(frames)
@@ -37,13 +49,18 @@ def write_video(frames: NDArray[np.uint8], path: str | os.PathLike[str], *, fps:
         )
     if not (math.isfinite(fps) and fps > 0):
         raise ValueError(f"fps={fps!r}: must be a finite number above 0")
+    if crf is not None and not 0 <= crf <= MAX_CRF:
+        raise ValueError(f"crf={crf!r}: must be 0 (best) to {MAX_CRF}")
     height, width = frames.shape[1:3]
     rate = Fraction(fps).limit_denominator(1001)
     padding = ((0, height % 2), (0, width % 2), (0, 0))
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+    options = {"crf": str(crf)} if codec == "libx264" and crf is not None else {}
     try:
         with av.open(os.fspath(path), "w", format="mp4") as container:
-            stream = cast(VideoStream, container.add_stream(codec, rate=rate))
+            if comment:
+                container.metadata["comment"] = comment
+            stream = cast(VideoStream, container.add_stream(codec, rate=rate, options=options))
             stream.width, stream.height = width + width % 2, height + height % 2
             stream.pix_fmt = "yuv420p"
             for picture in frames:
