@@ -19,9 +19,10 @@ VIDEO = VideoReport(
 FULL = Report(
     model="llava_onevision",
     config=SharpVConfig(retention=0.5),
+    method="random",
     prompt_tokens=(5, 12),
     prompt_tokens_kept=(5, 8),
-    videos=(VIDEO, dataclasses.replace(VIDEO, row=0)),
+    videos=(VIDEO, dataclasses.replace(VIDEO, row=0, ratios=())),
     layers=(LayerReport(layer=0, similarity=(None, 1.0), dropped=(False, True)),),
     cache_bytes=10,
     dense_cache_bytes=20,
@@ -61,6 +62,12 @@ def test_keys_of_a_later_minor_release_are_left_out():
     values["layers"][0]["colour"] = "red"
     values["milliseconds"]["colour"] = 1.0
     assert Report.from_dict(values) == FULL
+
+
+def test_a_record_from_before_there_were_other_methods_is_sharpvs():
+    values = FULL.to_dict()
+    assert values.pop("method") == "random"
+    assert Report.from_dict(values) == dataclasses.replace(FULL, method="sharpv")
 
 
 @pytest.mark.parametrize("version", [None, 0, SCHEMA_VERSION + 1, "1"])

@@ -22,7 +22,7 @@ class VideoReport:
         tokens_per_frame: f.
         separators: tokens of the video outside any frame, such as LLaVA-OneVision's newline; always kept and
             not counted below.
-        ratios: r_t per frame, in [0, 1].
+        ratios: r_t per frame, in [0, 1]; empty for a method that has none.
         kept: `[n][f]`, whether a token was kept, in raster order.
     """
 
@@ -108,6 +108,7 @@ class Report:
     Attributes:
         model: `model_type` of the model.
         config: the configuration in force.
+        method: what chose the tokens of stage 1.
         prompt_tokens: per row, tokens of the prompt before pruning, padding left out.
         prompt_tokens_kept: per row, tokens of the prompt that the LLM read.
         videos: one record per video, in the order of the request.
@@ -123,6 +124,7 @@ class Report:
     config: SharpVConfig
     prompt_tokens: tuple[int, ...]
     prompt_tokens_kept: tuple[int, ...]
+    method: str = "sharpv"
     videos: tuple[VideoReport, ...] = ()
     layers: tuple[LayerReport, ...] = ()
     cache_bytes: int | None = None

@@ -15,6 +15,7 @@ from sharpv.hf.families import family_for
 from sharpv.hf.generate import wrap_generate
 from sharpv.hf.hooks import BUSY, Hooks
 from sharpv.hf.request import Request, Stopwatch
+from sharpv.methods import TokenPruner, find_pruner
 from sharpv.report import Report
 
 __all__ = ["Session", "attach"]
@@ -32,12 +33,15 @@ class Session:
     Attributes:
         model: the model.
         config: the configuration in force.
+        pruner: what chooses the tokens of stage 1.
         reports: records of the last 32 requests, the newest last.
     """
 
-    def __init__(self, model: PreTrainedModel, config: SharpVConfig) -> None:
+    def __init__(self, model: PreTrainedModel, config: SharpVConfig, pruner: TokenPruner) -> None:
+        pruner.check(config)
         self.model = model
         self.config = config
+        self.pruner = pruner
         self.family = family_for(model, config)
         self.reports: deque[Report] = deque(maxlen=REPORTS_KEPT)
         self.request: Request | None = None
@@ -123,7 +127,7 @@ class Session:
             return
         if request.videos and request.cache is None and self.config.memory_threshold is not None:
             request.notes.append("stage 2 did not run: the request kept no KV cache")
-        report = request.report(self.model, self.config)
+        report = request.report(self.model, self.config, self.pruner.name)
         self.reports.append(report)
         logger.info(
             "kept %d of %d video tokens; cache %s of %s bytes",
@@ -134,7 +138,9 @@ class Session:
         )
 
 
-def attach(model: PreTrainedModel, config: SharpVConfig | None = None) -> Session:
+def attach(
+    model: PreTrainedModel, config: SharpVConfig | None = None, *, method: str | TokenPruner = "sharpv"
+) -> Session:
     """Prunes every request of a model until the session is detached.
 
     `generate()` is shortened before the model; a bare `forward()` and later turns are shortened inside it,
@@ -146,6 +152,8 @@ def attach(model: PreTrainedModel, config: SharpVConfig | None = None) -> Sessio
     Args:
         model: a supported transformers model; `sharpv models` lists the families.
         config: what to keep. The default is the paper's automatic mode.
+        method: what chooses the tokens of stage 1: "sharpv"; "random" or "uniform", which need a float
+            `retention`; or a pruner from `sharpv.methods`, such as `Random(seed=3)`. Stage 2 is the same.
 
     Returns:
         The session, which is also a context manager.
@@ -153,6 +161,7 @@ def attach(model: PreTrainedModel, config: SharpVConfig | None = None) -> Sessio
     Raises:
         UnsupportedModelError: a model, or a release of transformers, that is not supported.
         AttachError: the model already has a session.
-        InputError: `positions="compact"` for an M-RoPE model.
+        InputError: `positions="compact"` for an M-RoPE model, an unknown method, or one that cannot follow
+            the configuration.
     """
-    return Session(model, config or SharpVConfig())
+    return Session(model, config or SharpVConfig(), find_pruner(method))

@@ -62,7 +62,7 @@ def _refuse_chunks(session: "Session", call: Mapping[str, Any]) -> None:
 
 def _generate_shortened(session: "Session", original: Any, call: dict[str, Any]) -> Any:
     """Runs a request whose prompt is shortened before the model."""
-    shortened = shorten(session.model, session.family, call, session.config)
+    shortened = shorten(session.model, session.family, call, session.config, session.pruner)
     removed = shortened.keep.shape[1] - shortened.inputs["input_ids"].shape[1]
     request = Request(
         session.stopwatch(),

@@ -159,9 +159,8 @@ class Hooks:
     ) -> None:
         """Shortens what the decoder is fed to the tokens that stay."""
         placed, step.repeats = place(layouts, step.visual.sum(1).tolist())
-        keep_features, videos = keep_tokens(
-            step.original[step.visual].detach(), placed, step.repeats, self.config
-        )
+        features, pruner = step.original[step.visual].detach(), self.session.pruner
+        keep_features, videos = keep_tokens(features, placed, step.repeats, self.config, pruner)
         request.videos = request.videos or videos
         request.prompt_tokens = request.prompt_tokens or step.tokens_per_row()
         keep = ~step.visual

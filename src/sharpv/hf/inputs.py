@@ -19,6 +19,7 @@ from sharpv.hf.layout import video_placeholders
 from sharpv.hf.positions import compact, gather_columns, gather_positions, renumber
 from sharpv.hf.request import Stopwatch
 from sharpv.hf.stage1 import keep_tokens, place
+from sharpv.methods import TokenPruner, find_pruner
 from sharpv.report import VideoReport
 
 __all__ = [
@@ -87,7 +88,11 @@ def has_video(inputs: Mapping[str, Any]) -> bool:
 
 
 def prune_inputs(
-    model: PreTrainedModel, inputs: Mapping[str, Any], config: SharpVConfig | None = None
+    model: PreTrainedModel,
+    inputs: Mapping[str, Any],
+    config: SharpVConfig | None = None,
+    *,
+    method: str | TokenPruner = "sharpv",
 ) -> dict[str, Any]:
     """Encodes the videos of a request and shortens its prompt (stage 1), with nothing attached to the model.
 
@@ -101,6 +106,7 @@ def prune_inputs(
         inputs: what its processor returned: `input_ids [B, L]`, `attention_mask`, `pixel_values_videos`, ...
         config: what to keep; `memory_threshold` has no effect here. The default is the paper's automatic
             mode.
+        method: what chooses the tokens, as for `sharpv.attach`.
 
     Returns:
         New inputs, without pixels. Ragged rows are padded on the left; so is a single prompt of a 1-D RoPE
@@ -109,14 +115,16 @@ def prune_inputs(
 
     Raises:
         UnsupportedModelError: a model of an unknown family.
-        InputError: inputs that do not add up, or features that are not finite; and by `generate()`, when its
+        InputError: an unknown method, or one that cannot follow the configuration; inputs that do not add up,
+            or features that are not finite; and by `generate()`, when its
             beams have used the result up: prune the inputs again for another call.
     """
     config = config or SharpVConfig()
-    family = family_for(model, config)
+    family, pruner = family_for(model, config), find_pruner(method)
+    pruner.check(config)
     if not has_video(inputs):
         return dict(inputs)
-    shortened = shorten(model, family, inputs, config)
+    shortened = shorten(model, family, inputs, config, pruner)
     gapped = config.positions == "original" and not family.mrope and not bool(shortened.keep.all())
     if gapped and bool(shortened.inputs["attention_mask"].all()):
         return _with_padding_column(model, shortened.inputs)
@@ -125,7 +133,11 @@ def prune_inputs(
 
 @torch.no_grad()
 def shorten(
-    model: PreTrainedModel, family: Family, inputs: Mapping[str, Any], config: SharpVConfig
+    model: PreTrainedModel,
+    family: Family,
+    inputs: Mapping[str, Any],
+    config: SharpVConfig,
+    pruner: TokenPruner,
 ) -> Shortened:
     """Does the work of `prune_inputs` on inputs with video."""
     base, input_ids = model.base_model, _prompt(inputs)
@@ -137,7 +149,7 @@ def shorten(
     encoded, consumed = _encode(base, inputs)
     features = _flat(encoded, tokens)
     vision = watch.lap()
-    keep_features, videos = keep_tokens(features, placed, 1, config)
+    keep_features, videos = keep_tokens(features, placed, 1, config, pruner)
     keep = ~visual
     keep[visual] = keep_features.to(keep.device)
     keep &= attention_mask

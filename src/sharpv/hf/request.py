@@ -83,11 +83,12 @@ class Request:
             self.cache_bytes = cache_bytes(cache)
             self.dense_cache_bytes = dense_cache_bytes(cache, self.hidden_columns)
 
-    def report(self, model: PreTrainedModel, config: SharpVConfig) -> Report:
+    def report(self, model: PreTrainedModel, config: SharpVConfig, method: str) -> Report:
         """Returns the record of the request."""
         return Report(
             model=model.config.model_type,
             config=config,
+            method=method,
             prompt_tokens=self.prompt_tokens,
             prompt_tokens_kept=self.prompt_tokens_kept,
             videos=self.videos,

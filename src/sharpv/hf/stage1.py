@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from sharpv.config import SharpVConfig
-from sharpv.core.scores import score
-from sharpv.core.select import select
 from sharpv.errors import InputError
 from sharpv.hf.layout import VideoLayout
+from sharpv.methods import TokenPruner
 from sharpv.report import VideoReport
 
 __all__ = ["Placed", "keep_tokens", "place"]
@@ -58,15 +57,20 @@ def place(layouts: Sequence[VideoLayout], counts: Sequence[int]) -> tuple[list[P
 
 
 def keep_tokens(
-    features: Tensor, placed: Sequence[Placed], repeats: int, config: SharpVConfig
+    features: Tensor,
+    placed: Sequence[Placed],
+    repeats: int,
+    config: SharpVConfig,
+    pruner: TokenPruner,
 ) -> tuple[Tensor, tuple[VideoReport, ...]]:
-    """Scores each video and selects its tokens.
+    """Chooses the tokens of each video.
 
     Args:
         features: `[tokens, d]`, those of all videos one after another, separators among them.
         placed: the videos, in that order.
         repeats: copies of each row in the batch; the records name the request's own rows, once.
         config: what to keep.
+        pruner: the method that chooses.
 
     Returns:
         bool `[tokens]`, and one record per video of the request.
@@ -79,8 +83,7 @@ def keep_tokens(
     start = 0
     for row, layout in placed:
         n, f = layout.frames, layout.tokens_per_frame
-        scores = score(features[start : start + n * f].view(n, f, -1), config.spatial_weight)
-        mask = select(scores, config, layout.grid)
+        mask, ratios = pruner.select(features[start : start + n * f].view(n, f, -1), config, layout.grid)
         keep[start : start + n * f] = mask.flatten()
         start += layout.tokens
         if row % repeats == 0:
@@ -90,7 +93,7 @@ def keep_tokens(
                     frames=n,
                     tokens_per_frame=f,
                     separators=layout.separators,
-                    ratios=tuple(scores.ratios.tolist()),
+                    ratios=ratios,
                     kept=tuple(map(tuple, mask.tolist())),
                 )
             )

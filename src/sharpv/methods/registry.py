@@ -1,0 +1,24 @@
+"""The methods by name."""
+
+from sharpv.errors import InputError
+from sharpv.methods.base import TokenPruner
+from sharpv.methods.random import Random
+from sharpv.methods.sharpv import SharpV
+from sharpv.methods.uniform import Uniform
+
+__all__ = ["METHODS", "find_pruner"]
+
+METHODS: dict[str, TokenPruner] = {pruner.name: pruner for pruner in (SharpV(), Random(), Uniform())}
+
+
+def find_pruner(method: str | TokenPruner) -> TokenPruner:
+    """Returns the method of a name; a pruner of the caller's own is returned as it is.
+
+    Raises:
+        InputError: no method has that name.
+    """
+    if not isinstance(method, str):
+        return method
+    if method not in METHODS:
+        raise InputError(f"got method {method!r}: it must be one of {', '.join(METHODS)}")
+    return METHODS[method]

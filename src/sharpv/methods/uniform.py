@@ -1,0 +1,39 @@
+"""Tokens at an even stride over the video."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sharpv.config import SharpVConfig
+from sharpv.methods.base import Selection, budget, require_budget
+
+__all__ = ["Uniform"]
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform:
+    """Keeps k = `round(retention n f)` tokens of the whole video, at least 1, at an even stride.
+
+    In raster order of (frame, token), from the first token to the last: the j-th kept token, j = 0, ...,
+    k - 1, is number `j (n f - 1) / (k - 1)`, rounded half up. A frame may get none.
+    """
+
+    name: ClassVar[str] = "uniform"
+
+    def check(self, config: SharpVConfig) -> None:
+        """Asks for a float `retention`, and for no setting that needs scores."""
+        require_budget(self.name, config)
+
+    def select(
+        self, features: Tensor, config: SharpVConfig, grid: tuple[int, int] | None = None
+    ) -> Selection:
+        """Lays the tokens out; what the features hold is not looked at."""
+        n, f = features.shape[:2]
+        count = budget(config, n, f)
+        gaps = max(count - 1, 1)
+        places = (2 * torch.arange(count) * (n * f - 1) + gaps) // (2 * gaps)
+        mask = torch.zeros(n * f, dtype=torch.bool)
+        mask[places] = True
+        return Selection(mask.view(n, f).to(features.device))
