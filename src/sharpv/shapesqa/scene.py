@@ -1,0 +1,299 @@
+"""What happens in a ShapesQA clip: shapes that move, appear and vanish over a background that may change.
+
+The world is a torus: what leaves on the right comes in on the left. So a shape's place in any one frame says
+nothing about where it goes, and no question about motion can be answered from a single frame.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "COLOURS",
+    "DIRECTIONS",
+    "FRAMES",
+    "HELD_OUT",
+    "KINDS",
+    "QUADRANTS",
+    "SCENE_TYPES",
+    "SPLITS",
+    "Scene",
+    "Shape",
+    "quadrant",
+    "sample_scene",
+    "scene_rng",
+]
+
+KINDS = ("circle", "square", "triangle", "cross", "ring")
+COLOURS = {
+    "red": (230, 40, 40),
+    "green": (40, 190, 60),
+    "blue": (50, 80, 235),
+    "yellow": (240, 220, 40),
+    "purple": (160, 50, 200),
+    "cyan": (40, 210, 220),
+    "orange": (245, 140, 30),
+    "white": (245, 245, 245),
+}
+DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
+QUADRANTS = ("top-left", "top-right", "bottom-left", "bottom-right")
+SCENE_TYPES = ("static", "slow", "fast", "cut", "pan")
+FRAMES = (4, 32)
+"""The fewest and the most frames of a clip."""
+
+SPLITS = ("train", "validation", "test", "combinations")
+HELD_OUT = frozenset(
+    {("green", "circle"), ("purple", "square"), ("white", "triangle"), ("blue", "cross"), ("cyan", "ring")}
+)
+"""Pairs of colour and kind that only the split `combinations` shows."""
+
+TYPE_SHARES = (0.14, 0.14, 0.14, 0.5, 0.08)
+MOTION_SHARES = {"static": 0.22, "slow": 0.39, "fast": 0.39}
+DISPLACEMENT = {"slow": (0.18, 0.32), "fast": (0.45, 0.68)}
+SHAPES = (2, 5)
+RADIUS = (0.085, 0.125)
+SEPARATION = 0.15
+NOISE = (0.005, 0.03)
+PAN = (0.15, 0.4)
+
+Motion = Literal["static", "slow", "fast"]
+Points = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One shape and its life.
+
+    Attributes:
+        colour: one of `COLOURS`; no two shapes of a scene share one, so it names the shape.
+        kind: one of `KINDS`.
+        radius: as a share of the frame's side.
+        path: centres `[n, 2]` as (x, y), shares of the frame's side in [0, 1), y downwards.
+        first: the first frame that shows it.
+        last: the last frame that shows it.
+        direction: where it moves, or None if it stays.
+    """
+
+    colour: str
+    kind: str
+    radius: float
+    path: Points
+    first: int
+    last: int
+    direction: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Everything that a clip shows.
+
+    Attributes:
+        frames: n.
+        motion: how far the movers go: "static" (none), "slow" (0.18 to 0.32 of the frame) or "fast" (0.45 to
+            0.68), each within a window of its own.
+        shapes: in drawing order.
+        cut: the frame at which the scene changes, or None.
+        cut_moves_shapes: whether the cut also puts every shape somewhere else.
+        pan: how far the background drifts over the clip, as (x, y).
+        noise: standard deviation of the sensor noise, of a full scale of 1.
+        seed: of background and noise.
+    """
+
+    frames: int
+    motion: Motion
+    shapes: tuple[Shape, ...]
+    cut: int | None
+    cut_moves_shapes: bool
+    pan: tuple[float, float]
+    noise: float
+    seed: int
+
+    @property
+    def type(self) -> str:
+        """One of `SCENE_TYPES`: a cut or a pan comes before the motion of the shapes."""
+        if self.cut is not None:
+            return "cut"
+        return "pan" if any(self.pan) else self.motion
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the truth of every frame as plain values."""
+        return {
+            "type": self.type,
+            "motion": self.motion,
+            "frames": self.frames,
+            "cut": self.cut,
+            "cut_moves_shapes": self.cut_moves_shapes,
+            "pan": list(self.pan),
+            "noise": self.noise,
+            "seed": self.seed,
+            "shapes": [
+                {
+                    "colour": shape.colour,
+                    "kind": shape.kind,
+                    "radius": shape.radius,
+                    "direction": shape.direction,
+                    "visible": [shape.first, shape.last],
+                    "path": shape.path.round(4).tolist(),
+                }
+                for shape in self.shapes
+            ],
+        }
+
+
+def scene_rng(split: str, seed: int, index: int) -> np.random.Generator:
+    """Returns the generator of one clip: no two of (split, seed, index) share a stream.
+
+    Raises:
+        ValueError: no such split, or a negative number.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r}: must be one of {', '.join(SPLITS)}")
+    if seed < 0 or index < 0:
+        raise ValueError(f"seed {seed}, index {index}: must not be negative")
+    return np.random.default_rng((SPLITS.index(split), seed, index))
+
+
+def quadrant(point: Points) -> str:
+    """Names the quarter of the frame that a point (x, y) lies in."""
+    return QUADRANTS[2 * int(point[1] > 0.5) + int(point[0] > 0.5)]
+
+
+def sample_scene(
+    rng: np.random.Generator,
+    frames: int = 8,
+    *,
+    split: str = "train",
+    scene_type: str | None = None,
+    noisy: bool | None = None,
+) -> Scene:
+    """Draws a scene.
+
+    Args:
+        rng: from `scene_rng`, or any other.
+        frames: n, 4 to 32.
+        split: "combinations" shows at least one pair of `HELD_OUT`, the other splits show none.
+        scene_type: one of `SCENE_TYPES`; None draws it, half of all scenes with a cut.
+        noisy: whether there is sensor noise; None draws it.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+    _check(frames, split, scene_type)
+    while True:
+        scene = _try_scene(rng, frames, split == "combinations", scene_type, noisy)
+        if scene is not None:
+            return scene
+
+
+def _check(frames: int, split: str, scene_type: str | None) -> None:
+    low, high = FRAMES
+    if not low <= frames <= high:
+        raise ValueError(f"frames {frames}: must be {low} to {high}")
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r}: must be one of {', '.join(SPLITS)}")
+    if scene_type is not None and scene_type not in SCENE_TYPES:
+        raise ValueError(f"scene_type {scene_type!r}: must be one of {', '.join(SCENE_TYPES)}")
+
+
+def _try_scene(
+    rng: np.random.Generator, frames: int, held_out: bool, scene_type: str | None, noisy: bool | None
+) -> Scene | None:
+    """Returns a scene, or None where the shapes found no room."""
+    kind = scene_type or SCENE_TYPES[rng.choice(len(SCENE_TYPES), p=TYPE_SHARES)]
+    motion: Any = kind
+    if kind in ("cut", "pan"):
+        motion = tuple(MOTION_SHARES)[rng.choice(len(MOTION_SHARES), p=tuple(MOTION_SHARES.values()))]
+    cut = int(rng.integers(1, frames)) if kind == "cut" else None
+    moves_shapes = cut is not None and rng.random() < 0.5
+    count = int(rng.integers(SHAPES[0], SHAPES[1] + 1))
+    movers = 0 if motion == "static" else int(rng.integers(1, min(3, count) + 1))
+    paths = _paths(rng, frames, motion, count, movers, cut if moves_shapes else None)
+    if paths is None:
+        return None
+    spans = _spans(rng, frames, count, movers)
+    shapes = []
+    for (colour, name), (path, direction), (first, last) in zip(
+        _looks(rng, count, held_out), paths, spans, strict=True
+    ):
+        shapes.append(Shape(colour, name, float(rng.uniform(*RADIUS)), path, first, last, direction))
+    angle = rng.uniform(0, 2 * math.pi)
+    reach = rng.uniform(*PAN) if kind == "pan" else 0.0
+    noise = rng.uniform(*NOISE) if (rng.random() < 0.6 if noisy is None else noisy) else 0.0
+    return Scene(
+        frames=frames,
+        motion=motion,
+        shapes=tuple(shapes[i] for i in rng.permutation(count)),
+        cut=cut,
+        cut_moves_shapes=bool(moves_shapes),
+        pan=(float(reach * math.cos(angle)), float(reach * math.sin(angle))),
+        noise=float(noise),
+        seed=int(rng.integers(1 << 31)),
+    )
+
+
+def _looks(rng: np.random.Generator, count: int, held_out: bool) -> Sequence[tuple[str, str]]:
+    """Draws a colour and a kind for each shape, without the held-out pairs or with at least one."""
+    colours = list(COLOURS)
+    while True:
+        drawn = [colours[i] for i in rng.permutation(len(colours))[:count]]
+        looks = [(colour, KINDS[rng.integers(len(KINDS))]) for colour in drawn]
+        rare = [look in HELD_OUT for look in looks]
+        if any(rare) == held_out:
+            return looks
+
+
+def _spans(rng: np.random.Generator, frames: int, count: int, movers: int) -> list[tuple[int, int]]:
+    """Draws the first and last frame of each shape: two that stay may appear late, or one may vanish."""
+    spans = [(0, frames - 1)] * count
+    still = range(movers, count)
+    event = rng.random()
+    if event < 0.4 and len(still) >= 2:
+        starts = np.sort(rng.choice(np.arange(1, frames), 2, replace=False))
+        for shape, start in zip(rng.permutation(still)[:2], starts, strict=True):
+            spans[shape] = (int(start), frames - 1)
+    elif event < 0.8 and len(still) >= 1:
+        spans[rng.choice(still)] = (0, int(rng.integers(1, frames)) - 1)
+    return spans
+
+
+def _paths(
+    rng: np.random.Generator, frames: int, motion: str, count: int, movers: int, jump: int | None
+) -> list[tuple[Points, str | None]] | None:
+    """Draws a path for each shape, movers first, apart from each other; None: no room."""
+    placed: list[tuple[Points, str | None]] = []
+    for shape in range(count):
+        for _ in range(30):
+            path, direction = _path(rng, frames, motion if shape < movers else "static", jump)
+            if all(_apart(path, other) for other, _ in placed):
+                placed.append((path, direction))
+                break
+        else:
+            return None
+    return placed
+
+
+def _path(rng: np.random.Generator, frames: int, motion: str, jump: int | None) -> tuple[Points, str | None]:
+    """Draws one path: a start anywhere, one straight move within a window, and a jump at a cut."""
+    start = rng.random((2, 2))
+    base = np.where((np.arange(frames) < (frames if jump is None else jump))[:, None], start[0], start[1])
+    if motion == "static":
+        return base, None
+    direction = tuple(DIRECTIONS)[rng.integers(len(DIRECTIONS))]
+    steps = int(rng.integers(max(2, math.ceil(0.4 * (frames - 1))), frames))
+    begin = int(rng.integers(0, frames - steps))
+    progress = np.clip((np.arange(frames) - begin) / steps, 0, 1) * rng.uniform(*DISPLACEMENT[motion])
+    return (base + progress[:, None] * np.array(DIRECTIONS[direction])) % 1.0, direction
+
+
+def _apart(path: Points, other: Points) -> bool:
+    """Whether two shapes are apart in the first and the last frame.
+
+    Were they kept apart all the way, the room around a shape would tell from one frame where it goes.
+    """
+    gap = np.abs(path[[0, -1]] - other[[0, -1]])
+    gap = np.minimum(gap, 1 - gap)
+    return bool((gap**2).sum(-1).min() >= SEPARATION**2)

@@ -1,0 +1,140 @@
+"""The generator is fair, and the report would say so if it were not."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sharpv.shapesqa import FAMILIES, render, sample_scene, scene_rng
+from sharpv.shapesqa import dataset as dataset_module
+from sharpv.shapesqa import probe as probe_module
+from sharpv.shapesqa import scene as scene_module
+from sharpv.shapesqa.leaks import NEEDS, leak_report, unfair
+from sharpv.shapesqa.oneframe import HONEST, TELLING, View
+from sharpv.shapesqa.probe import DESCRIPTIONS, fit
+from sharpv.shapesqa.scene import DIRECTIONS
+
+
+@pytest.fixture(scope="module")
+def report():
+    return leak_report(1200, split="train", seed=5)
+
+
+def named(report, family):
+    return next(leaks for leaks in report.families if leaks.family == family)
+
+
+def test_nothing_that_needs_watching_can_be_had_without(report):
+    assert unfair(report) == ()
+
+
+@pytest.mark.parametrize("frames", [4, 32])
+def test_short_and_long_clips_are_fair_too(frames):
+    assert unfair(leak_report(600, split="validation", frames=frames)) == ()
+
+
+def test_every_family_with_options_is_looked_at(report):
+    asked = {family for family, options in FAMILIES.items() if options}
+    assert {leaks.family for leaks in report.families} == asked
+    assert asked == set(NEEDS) == set(HONEST) == set(TELLING) == set(DESCRIPTIONS)
+    for leaks in report.families:
+        assert [frame.frame for frame in leaks.frames] == ["first", "middle", "last"]
+
+
+def test_the_frame_that_a_question_asks_about_answers_it(report):
+    first, last = named(report, "start_pos").frames[0], named(report, "end_pos").frames[-1]
+    for frame in (first, last):
+        assert frame.rules["quadrant"] == 1
+        assert frame.probe == 1
+    assert named(report, "recog").frames[0].rules["as seen"] > 0.8
+
+
+def test_what_one_frame_tells_of_a_direction_is_known(report):
+    """That shapes are kept apart in the first and last frame makes ways onto another shape less likely."""
+    for frame in named(report, "direction").frames:
+        assert 0.2 < max(*frame.rules.values(), frame.probe) < 0.33
+
+
+def test_the_report_of_the_held_out_pairs_knows_that_they_were_chosen():
+    report = leak_report(600, split="combinations")
+    assert named(report, "recog").blind > 0.3
+    assert unfair(report) == ()
+
+
+def test_a_start_that_depends_on_the_direction_is_caught(monkeypatch):
+    fair = scene_module._path
+
+    def from_the_other_side(rng, frames, motion, jump):
+        path, way = fair(rng, frames, motion, jump)
+        if way:
+            shift = np.array(DIRECTIONS[way]) * (0.25 * rng.random() + 0.05)
+            path = np.where(DIRECTIONS[way], path - path[0] + 0.5 - shift, path) % 1.0
+        return path, way
+
+    monkeypatch.setattr(scene_module, "_path", from_the_other_side)
+    found = unfair(leak_report(500))
+    assert any(line.startswith("direction") and "first frame" in line for line in found)
+    assert any("probe" in line for line in found)
+
+
+def test_movers_that_are_drawn_first_are_caught(monkeypatch):
+    fair = dataset_module.sample_scene
+
+    def movers_first(rng, frames, **settings):
+        scene = fair(rng, frames, **settings)
+        return replace(scene, shapes=tuple(sorted(scene.shapes, key=lambda shape: shape.direction is None)))
+
+    monkeypatch.setattr(dataset_module, "sample_scene", movers_first)
+    found = unfair(leak_report(500))
+    assert any(line.startswith("moving_colour") for line in found)
+    assert any(line.startswith("moving_shape") for line in found)
+
+
+def test_backgrounds_that_give_a_cut_away_are_caught(monkeypatch):
+    def darker_after_a_cut(scenes, size):
+        drawn = render(scenes, size)
+        for scene, clip in zip(scenes, drawn.frames, strict=True):
+            if scene.cut:
+                clip[scene.cut :] //= 2
+        return drawn
+
+    monkeypatch.setattr(probe_module, "render", darker_after_a_cut)
+    found = unfair(leak_report(500))
+    assert any("pixels" in line for line in found)
+
+
+def test_answers_that_are_not_balanced_are_caught(monkeypatch):
+    monkeypatch.setattr(scene_module, "DIRECTIONS", {"up": (0, -1), "left": (-1, 0)})
+    found = unfair(leak_report(500))
+    assert any(line.startswith("direction") and "blind" in line for line in found)
+
+
+def test_too_few_clips_prove_nothing():
+    with pytest.raises(ValueError, match="use more"):
+        leak_report(1)
+    with pytest.raises(ValueError, match="prove nothing"):
+        unfair(leak_report(150))
+
+
+def test_the_probe_learns_what_there_is_and_no_more():
+    rng = np.random.default_rng(0)
+    options = rng.normal(size=(600, 4, 6))
+    known = (options[:, :, 2] * 9 + rng.normal(size=(600, 4))).argmax(1)
+    train = np.arange(600) % 2 == 0
+    assert (fit(options, known, train) == known)[~train].mean() > 0.9
+    guessed = rng.integers(4, size=600)
+    assert (fit(options, guessed, train) == guessed)[~train].mean() < 0.35
+
+
+def test_room_counts_the_ways_that_end_apart_from_others():
+    scene = sample_scene(scene_rng("test", 0, 0), scene_type="static")
+    still = [replace(shape, first=0, last=7) for shape in scene.shapes[:2]]
+    for shape, place in zip(still, ((0.2, 0.5), (0.45, 0.5)), strict=True):
+        shape.path[:] = place
+    room = View(replace(scene, shapes=tuple(still)), 0).room
+    left, right, up, down = room[0]
+    # Slow to the right ends at 0.38 to 0.52, all within 0.15 of the other; fast at 0.65 to 0.88, beyond it.
+    assert right.tolist() == [0, 1]
+    assert up.tolist() == down.tolist() == [1, 1]
+    # Fast to the left goes around the torus to 0.52 to 0.75, of which half is beyond 0.6.
+    assert left.tolist() == [1, 0.5]

@@ -1,0 +1,97 @@
+"""Scenes: the same from the same seed, disjoint between splits, within their ranges."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from sharpv.shapesqa import SCENE_TYPES, SPLITS, iterate, sample_scene, scene_rng, take
+from sharpv.shapesqa.scene import HELD_OUT, SEPARATION
+
+
+def looks(sample):
+    return {(shape.colour, shape.kind) for shape in sample.scene.shapes}
+
+
+def test_the_same_seed_gives_the_same_clips():
+    once, again = (list(islice(iterate("train", seed=3), 20)) for _ in range(2))
+    for one, other in zip(once, again, strict=True):
+        assert one.name == other.name
+        assert one.questions == other.questions
+        assert one.scene.to_dict() == other.scene.to_dict()
+        for mine, theirs in zip(one.scene.shapes, other.scene.shapes, strict=True):
+            np.testing.assert_array_equal(mine.path, theirs.path)
+
+
+def test_no_two_streams_share_a_clip():
+    seen = set()
+    for split in SPLITS:
+        for seed in (0, 1, 2):
+            seen |= {sample.scene.seed for sample in islice(iterate(split, seed=seed), 50)}
+    assert len(seen) == len(SPLITS) * 3 * 50
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_only_the_split_of_combinations_shows_held_out_pairs(split):
+    for sample in islice(iterate(split), 300):
+        assert bool(looks(sample) & HELD_OUT) == (split == "combinations")
+
+
+@pytest.mark.parametrize("frames", [4, 8, 32])
+def test_scenes_stay_within_their_ranges(frames):
+    types = set()
+    for sample in islice(iterate("train", frames=frames), 150):
+        scene = sample.scene
+        types.add(scene.type)
+        assert scene.frames == frames
+        assert 2 <= len(scene.shapes) <= 5
+        assert len({shape.colour for shape in scene.shapes}) == len(scene.shapes)
+        assert scene.cut is None or (0 < scene.cut < frames and not any(scene.pan))
+        for shape in scene.shapes:
+            assert shape.path.shape == (frames, 2)
+            assert ((shape.path >= 0) & (shape.path < 1)).all()
+            assert 0 <= shape.first <= shape.last < frames
+            assert shape.direction is None or (shape.first, shape.last) == (0, frames - 1)
+        assert bool([s for s in scene.shapes if s.direction]) == (scene.motion != "static")
+    assert types == set(SCENE_TYPES)
+
+
+def test_shapes_are_apart_where_motion_starts_and_ends():
+    for sample in islice(iterate("validation"), 100):
+        for time in (0, -1):
+            places = np.stack([shape.path[time] for shape in sample.scene.shapes])
+            gap = np.abs(places[:, None] - places[None])
+            apart = np.hypot(*np.moveaxis(np.minimum(gap, 1 - gap), -1, 0))
+            assert (apart + np.eye(len(places)) >= SEPARATION).all()
+
+
+@pytest.mark.parametrize("scene_type", SCENE_TYPES)
+@pytest.mark.parametrize("noisy", [True, False])
+def test_a_scene_is_of_the_type_asked_for(scene_type, noisy):
+    scene = sample_scene(scene_rng("test", 0, 0), 6, scene_type=scene_type, noisy=noisy)
+    assert scene.type == scene_type
+    assert bool(scene.noise) == noisy
+
+
+def test_take_gives_each_family_its_number():
+    taken = take(iterate("test"), 3, ("order", "recog"))
+    families = [question.family for sample in taken for question in sample.questions]
+    assert sorted(families) == ["order"] * 3 + ["recog"] * 3
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: scene_rng("tset", 0, 0), "'tset': must be one of train"),
+        (lambda: scene_rng("test", -1, 0), "must not be negative"),
+        (lambda: sample_scene(scene_rng("test", 0, 0), 3), "frames 3: must be 4 to 32"),
+        (lambda: sample_scene(scene_rng("test", 0, 0), 33), "frames 33"),
+        (lambda: sample_scene(scene_rng("test", 0, 0), scene_type="still"), "must be one of static"),
+        (lambda: next(iterate("all")), "split 'all'"),
+        (lambda: take(iterate(), 1, ("colour",)), "at least 1, of recog"),
+        (lambda: take(iterate(), 0), "0 questions"),
+    ],
+)
+def test_what_is_out_of_range_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
