@@ -1,0 +1,99 @@
+"""Stages, checkpoints and processes."""
+
+import json
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+
+from training.export import export
+from training.loop import Stage, Team, run_stage
+from training.model import Sizes, build_model, build_processor
+
+ALONE = Team(0, 1, torch.device("cpu"))
+
+
+def module():
+    torch.manual_seed(0)
+    return nn.ModuleDict({"net": nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 1))})
+
+
+def problem(modules):
+    def step(number):
+        x = torch.randn(8, 4, generator=torch.Generator().manual_seed(number))
+        loss = (modules["net"](x) - x.sum(1, keepdim=True)).square().mean()
+        return loss, {"loss": float(loss.detach()), "seldom": float("nan") if number % 2 else 1.0}
+
+    return step
+
+
+def run(folder, stage, modules, stop=None):
+    step = problem(modules)
+
+    def limited(number):
+        if number == stop:
+            raise KeyboardInterrupt
+        return step(number)
+
+    run_stage(stage, modules, limited, ALONE, folder)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
+    stage = Stage("toy", steps=30, rate=1e-2, decay=0.5, warmup=5, log_every=10, save_every=10)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    whole = module()
+    run(tmp_path / "a", stage, whole)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "b", stage, module(), stop=17)
+    resumed = module()
+    run(tmp_path / "b", stage, resumed)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    lines = [json.loads(line) for line in (tmp_path / "a/log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [10, 20, 30]
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    assert all(line["seldom"] == 1.0 for line in lines)
+
+
+def test_a_finished_stage_is_only_loaded(tmp_path):
+    stage = Stage("toy", steps=5, rate=1e-2, decay=0.5, warmup=1)
+    first, second = module(), module()
+    run(tmp_path, stage, first)
+    run(tmp_path, stage, second, stop=0)
+    assert torch.equal(first["net"][0].weight, second["net"][0].weight)
+
+
+def test_the_rate_rises_holds_and_falls():
+    stage = Stage("toy", steps=100, rate=1.0, decay=0.5, warmup=10)
+    assert [round(stage.scale(step), 3) for step in (0, 9, 50, 75, 99)] == [0.1, 1.0, 1.0, 0.5, 0.02]
+    assert Stage("toy", steps=100, rate=1.0, decay=0.0, warmup=10).scale(99) == 1.0
+
+
+def test_export_keeps_the_model(tmp_path):
+    sizes = Sizes(image=32, vision_hidden=16, vision_mlp=16, hidden=24, mlp=16, layers=2)
+    processor = build_processor(sizes)
+    model = build_model(sizes, processor.tokenizer)
+    torch.save({"modules": nn.ModuleDict({"model": model}).state_dict()}, tmp_path / "stage.pt")
+    export(tmp_path / "stage.pt", tmp_path / "folder", sizes)
+    loaded = type(model).from_pretrained(tmp_path / "folder")
+    for name, value in model.state_dict().items():
+        assert torch.equal(value.bfloat16(), loaded.state_dict()[name]), name
+    assert (tmp_path / "folder/model.safetensors").stat().st_mode & 0o777 == 0o644
+
+
+def _average(rank, folder):
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    parameter = nn.Parameter(torch.zeros(3))
+    parameter.grad = torch.full((3,), float(rank + 1))
+    unused = nn.Parameter(torch.zeros(2))
+    Team(rank, 2, torch.device("cpu")).average([parameter, unused])
+    (folder / f"{rank}").write_text(str(parameter.grad.tolist()))
+    dist.destroy_process_group()
+
+
+def test_two_processes_average_their_gradients(tmp_path):
+    mp.start_processes(_average, (tmp_path,), 2, start_method="fork")
+    assert {(tmp_path / str(rank)).read_text() for rank in (0, 1)} == {"[1.5, 1.5, 1.5]"}

@@ -1,0 +1,41 @@
+"""Trains the model in the box from scratch: `python -m training --out runs/a --seed 0`."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+import torch.multiprocessing as mp
+
+from training.stages import train
+
+
+def main() -> None:
+    """Reads the command line and starts the processes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of checkpoints and log; resumes from it"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--processes", type=int, default=1 if torch.cuda.is_available() else min(2, os.cpu_count() or 1)
+    )
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    settings = options.out / "settings.json"
+    if settings.exists() and json.loads(settings.read_text()) != {"seed": options.seed}:
+        parser.error(f"{options.out} holds {settings.read_text()}: give that seed, or another --out")
+    settings.write_text(json.dumps({"seed": options.seed}))
+    (options.out / "rendezvous").unlink(missing_ok=True)
+    # glibc hands large blocks back at once, and taking them again costs more than the arithmetic.
+    os.environ |= {"MALLOC_MMAP_THRESHOLD_": str(2**33), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    arguments = (options.processes, options.out, options.seed)
+    mp.start_processes(train, arguments, options.processes, daemon=True, start_method="spawn")
+
+
+if __name__ == "__main__":
+    main()
