@@ -1,18 +1,16 @@
 """Times the choice of tokens: score and select, against one read of the same features."""
 
-import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sharpv.bench.where import where
 from sharpv.config import SharpVConfig
 from sharpv.core.scores import Scores, score
 from sharpv.core.select import keep_mask, select
@@ -68,9 +66,10 @@ def run(
                 {"shape": list(shape), "dtype": dtype, **_check(features), **_time(features, repeats)}
             )
             log(_line(cases[-1]))
+        place = where(device)
     finally:
         torch.set_num_threads(before)
-    return {"bench": "scoring", "cases": cases, "repeats": repeats, "seed": seed, **_where(device, threads)}
+    return {"bench": "scoring", "cases": cases, "repeats": repeats, "seed": seed, **place}
 
 
 def video_like(shape: Shape, seed: int) -> Tensor:
@@ -161,37 +160,6 @@ def _wait(features: Tensor) -> None:
 
 def _spread(values: list[float]) -> list[float]:
     return [round(number, 3) for number in (statistics.median(values), min(values), max(values))]
-
-
-def _where(device: str, threads: int) -> dict[str, Any]:
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
-    return {
-        "device": device,
-        "device_name": name,
-        "threads": threads,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "commit": _commit(),
-    }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _commit() -> str | None:
-    """Returns the commit of the checkout that tracks this file, with a + if files differ; else None."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    describe = ["describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
-    options: dict[str, Any] = {"capture_output": True, "text": True, "check": True, "timeout": 10}
-    try:
-        subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], **options)
-        return str(subprocess.run([*git, *describe], **options).stdout).strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def _line(case: dict[str, Any]) -> str:

@@ -1,0 +1,265 @@
+"""How often a model is right on ShapesQA: dense, pruned, and with parts of the video taken away."""
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharpv.bench.asking import Batch, answer, batches, build_prompts, grade
+from sharpv.bench.conditions import Condition, Frames
+from sharpv.bench.encode_once import encode_once
+from sharpv.bench.records import Answered, ClipRecord, Records
+from sharpv.bench.spec import AccuracySpec
+from sharpv.bench.summary import summarise
+from sharpv.bench.where import where
+from sharpv.config import SharpVConfig
+from sharpv.errors import InputError
+from sharpv.hf.ask import VideoModel
+from sharpv.hf.attach import attach
+from sharpv.methods import Random, TokenPruner, find_pruner
+from sharpv.report import Report
+from sharpv.shapesqa import Question, Sample, iterate, render_clip, take
+from sharpv.shapesqa.files import write_clip
+from sharpv.video import Sampling, read_video
+
+__all__ = ["draw", "fingerprint", "run", "show"]
+
+SCHEMA_VERSION = 1
+SECONDS_BETWEEN_LINES = 5.0
+# The rarest family is asked in every third clip.
+FEWEST_CLIPS, CLIPS_PER_QUESTION = 100, 8
+Clip = NDArray[np.uint8]
+_Asked = dict[Frames, tuple[tuple[Question, ...], list[Condition]]]
+
+
+def run(
+    loaded: VideoModel,
+    spec: AccuracySpec,
+    folder: Path | None = None,
+    log: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Asks a model every question under every condition.
+
+    Tokens are really removed, by `attach`; each question is a turn of its own. With a folder, the records are
+    written as they come, and a run with the same settings, questions and weights goes on where one ended.
+
+    Args:
+        loaded: the model.
+        spec: what is asked.
+        folder: for `records.jsonl`, `settings.json` and `summary.json`; None writes nothing.
+        log: takes a line now and then, with the rate and the time left.
+
+    Returns:
+        The summary, as `summarise` makes it, with the settings.
+
+    Raises:
+        InputError: the folder holds a run with other settings, questions that the scenes cannot ask, or a
+            model that cannot answer them.
+    """
+    samples = draw(spec, spec.per_family)
+    asked_of = [
+        (sample.name, question.text, question.answer) for sample in samples for question in sample.questions
+    ]
+    settings = spec.to_dict() | {
+        "questions": f"{crc32(repr(asked_of).encode()):08x}",
+        "weights": fingerprint(loaded),
+        "dtype": str(loaded.model.dtype).removeprefix("torch."),
+    }
+    records = Records(folder, settings)
+    controls = {sample.name: sample for sample in draw(spec, spec.control_per_family)}
+    progress = _Progress(len(samples), log)
+    for sample in samples:
+        asked = _missing(spec, records, sample, controls.get(sample.name))
+        if asked:
+            _ask(loaded, spec, records, sample, asked)
+        progress.step(bool(asked))
+    summary = {
+        "suite": "shapesqa",
+        "schema_version": SCHEMA_VERSION,
+        "model": loaded.name,
+        **where(str(loaded.model.device)),
+        "settings": settings,
+        **summarise(list(records.found.values()), spec.conditions),
+    }
+    records.finish(summary)
+    return summary
+
+
+def draw(spec: AccuracySpec, per_family: int) -> list[Sample]:
+    """Returns the clips and their questions; a smaller number of questions gives the first of a larger.
+
+    Raises:
+        InputError: the scene types ask a family too rarely.
+    """
+    drawn = iterate(spec.split, seed=spec.seed, frames=spec.frames)
+    fitting = (sample for sample in drawn if sample.scene.type in spec.scene_types)
+    most = FEWEST_CLIPS + CLIPS_PER_QUESTION * per_family
+    try:
+        return take(islice(fitting, most), per_family, spec.families)
+    except StopIteration:
+        raise InputError(
+            f"{most} clips of scene types {', '.join(spec.scene_types)} do not hold {per_family} questions "
+            f"of each of {', '.join(spec.families)}: leave out families or add scene types"
+        ) from None
+
+
+def fingerprint(loaded: VideoModel) -> str:
+    """Returns a short name of a model's weights, from the first values of each."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(loaded.model.named_parameters()):
+        values = weight.detach().flatten()[:16].double().tolist()
+        digest.update(f"{name} {tuple(weight.shape)} {values}".encode())
+    return digest.hexdigest()[:16]
+
+
+def show(clip: Clip, frames: Frames, name: str) -> Clip | None:
+    """Returns the frames of a clip that a condition shows, as many as it has.
+
+    Args:
+        clip: RGB `[n, h, w, 3]`, n >= 2.
+        frames: which; "none" gives None.
+        name: of the clip, which seeds the order of "shuffled"; that order is never the clip's own.
+    """
+    n = len(clip)
+    if frames == "none":
+        return None
+    if frames == "shuffled":
+        order = np.random.default_rng(crc32(name.encode())).permutation(n)
+        return clip[np.roll(order, 1) if (order == np.arange(n)).all() else order]
+    only = {"first": 0, "middle": n // 2, "last": n - 1}
+    return clip if frames == "all" else clip[[only[frames]] * n]
+
+
+def _ask(loaded: VideoModel, spec: AccuracySpec, records: Records, sample: Sample, asked: _Asked) -> None:
+    """Adds a record for each condition; those that show the same frames share prompts and features."""
+    clip = _film(sample, spec)
+    for frames, (questions, conditions) in asked.items():
+        shown = show(clip, frames, sample.name)
+        made = batches(loaded, shown, questions, spec)
+        one = None if shown is None else build_prompts(loaded, shown, [questions[0].text])
+        with nullcontext() if one is None else encode_once(loaded.model, one):
+            for condition in conditions:
+                config, pruner = _means(records, sample, condition)
+                records.add(_record(loaded, sample, condition, config, pruner, made))
+
+
+def _missing(spec: AccuracySpec, records: Records, sample: Sample, control: Sample | None) -> _Asked:
+    """Returns what is still to be asked about a clip, by the frames that are shown."""
+    asked: _Asked = {}
+    for condition in spec.conditions:
+        source = control if condition.control else sample
+        if source is not None and (sample.name, condition.name) not in records.found:
+            asked.setdefault(condition.frames, (source.questions, []))[1].append(condition)
+    return asked
+
+
+def _film(sample: Sample, spec: AccuracySpec) -> Clip:
+    """Returns the frames of a clip, `[n, size, size, 3]`, drawn or read back from a file."""
+    drawn = render_clip(sample.scene, spec.size)
+    if spec.source == "arrays":
+        return drawn
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        write_clip(sample, drawn, path)
+        return read_video(path, Sampling(frames=len(drawn))).frames
+
+
+def _means(records: Records, sample: Sample, condition: Condition) -> tuple[SharpVConfig, TokenPruner]:
+    """Returns the configuration and the pruner of a condition on one clip."""
+    config, pruner = condition.config, find_pruner(condition.method)
+    if condition.match is not None:
+        other = records.found[sample.name, condition.match]
+        config = replace(config, retention=other.tokens_kept / other.tokens_total)
+    if isinstance(pruner, Random):
+        # One mask for all clips of one shape would make its luck look like the method's.
+        pruner = Random(seed=crc32(sample.name.encode()))
+    return config, pruner
+
+
+def _record(
+    loaded: VideoModel,
+    sample: Sample,
+    condition: Condition,
+    config: SharpVConfig,
+    pruner: TokenPruner,
+    made: Sequence[Batch],
+) -> ClipRecord:
+    """Asks all batches under one condition."""
+    started = time.perf_counter()
+    answers, reports = [], []
+    with attach(loaded.model, config, method=pruner) as session:
+        for batch in made:
+            for question, said in zip(batch.questions, answer(loaded, batch), strict=True):
+                right, facts = grade(question, said)
+                answers.append(
+                    Answered(
+                        family=question.family,
+                        question=question.text,
+                        truth=question.answer,
+                        said=said,
+                        right=right,
+                        facts=facts,
+                    )
+                )
+            reports.append(session.reports[-1])
+    return ClipRecord(
+        clip=sample.name,
+        scene_type=sample.scene.type,
+        condition=condition.name,
+        answers=tuple(answers),
+        seconds=round(time.perf_counter() - started, 4),
+        **_cost(reports),
+    )
+
+
+def _cost(reports: Sequence[Report]) -> dict[str, Any]:
+    """Returns what the requests of one clip kept and cost, as the fields of a record."""
+    rows = sum(len(report.prompt_tokens) for report in reports)
+    layers = list(zip(*(report.layers for report in reports), strict=True))
+    cost: dict[str, Any] = {
+        "similarity": tuple(
+            sum(value or 0.0 for part in layer for value in part.similarity) / rows for layer in layers
+        ),
+        "dropped": tuple(sum(sum(part.dropped) for part in layer) / rows for layer in layers),
+    }
+    for name in ("cache_bytes", "dense_cache_bytes"):
+        cost[name] = sum(getattr(report, name) or 0 for report in reports) / rows
+    videos = reports[0].videos
+    if videos:
+        cost |= {
+            "tokens_total": videos[0].tokens_total,
+            "tokens_kept": videos[0].tokens_kept,
+            "ratios": videos[0].ratios,
+        }
+    return cost
+
+
+class _Progress:
+    """Says now and then how far a run is."""
+
+    def __init__(self, clips: int, log: Callable[[str], None]) -> None:
+        self._clips, self._log = clips, log
+        self._done = self._skipped = 0
+        self._started = self._said = time.monotonic()
+
+    def step(self, asked: bool) -> None:
+        """Counts a clip; one that earlier runs had asked all about takes no part in the rate."""
+        self._done += 1
+        self._skipped += not asked
+        now = time.monotonic()
+        worked, last = self._done - self._skipped, self._done == self._clips
+        if not worked or (now - self._said < SECONDS_BETWEEN_LINES and not last):
+            return
+        self._said = now
+        each = (now - self._started) / worked
+        minutes, seconds = divmod(round(each * (self._clips - self._done)), 60)
+        self._log(f"clip {self._done} of {self._clips}, {each:.2f} s each, {minutes}:{seconds:02d} left")

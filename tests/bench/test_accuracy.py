@@ -1,0 +1,288 @@
+"""A run on the toy in the box: what is compared is comparable, and an interrupted run loses nothing."""
+
+import json
+
+import numpy as np
+import pytest
+
+import sharpv
+from sharpv.bench import accuracy
+from sharpv.bench.accuracy import draw, fingerprint, run, show
+from sharpv.bench.asking import answer, batches
+from sharpv.bench.conditions import CONDITIONS, choose_conditions
+from sharpv.bench.records import Records
+from sharpv.shapesqa import render_clip
+from tests.bench.conftest import small
+
+FEW = choose_conditions(["sharpv", "random", "blind"])
+
+
+@pytest.fixture(scope="module")
+def finished(toy, tmp_path_factory) -> tuple:
+    """A run under all conditions: its folder and its summary."""
+    folder = tmp_path_factory.mktemp("run")
+    return folder, run(toy, small(), folder)
+
+
+@pytest.fixture(scope="module")
+def records(finished) -> dict:
+    lines = (finished[0] / "records.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in lines]
+    return {(record["clip"], record["condition"]): record for record in found}
+
+
+def without_seconds(summary: dict) -> dict:
+    conditions = {
+        name: found | {"cost": found["cost"] | {"seconds": 0}}
+        for name, found in summary["conditions"].items()
+    }
+    return summary | {"conditions": conditions}
+
+
+def test_every_clip_is_asked_under_every_condition(finished, records):
+    samples = draw(small(), 1)
+    assert set(records) == {(sample.name, name) for sample in samples for name in CONDITIONS}
+    for sample in samples:
+        for name in CONDITIONS:
+            asked = records[sample.name, name]["answers"]
+            assert sorted(one["question"] for one in asked) == sorted(q.text for q in sample.questions)
+    summary = finished[1]
+    assert list(summary["conditions"]) == list(CONDITIONS)
+    assert json.loads((finished[0] / "summary.json").read_text()) == summary
+    assert summary["questions"] == 4
+    assert summary["settings"]["dtype"] == "float32"
+
+
+def test_random_and_uniform_keep_exactly_what_sharpv_keeps_on_each_clip(records):
+    for clip in {clip for clip, _ in records}:
+        kept = {name: records[clip, name]["tokens_kept"] for name in CONDITIONS}
+        total = records[clip, "dense"]["tokens_total"]
+        same = ("sharpv", "sharpv-no-memory", "sharpv-coverage", "random", "uniform")
+        assert {kept[name] for name in same} == {kept["sharpv"]}
+        assert kept["sharpv"] < kept["dense"] == total == 4 * 64
+        budget = ("sharpv-budget", "random-budget", "uniform-budget")
+        assert {kept[name] for name in budget} == {round(0.25 * total)}
+        assert kept["blind"] == 0
+
+
+def test_random_has_a_mask_of_its_own_for_each_clip(toy):
+    samples = draw(small(per_family=2), 2)
+    condition = next(condition for condition in choose_conditions() if condition.name == "random")
+    found = Records(None, {})
+    found.found = {
+        (sample.name, "sharpv"): accuracy.ClipRecord(
+            clip=sample.name, scene_type="", condition="sharpv", answers=(), tokens_total=9, tokens_kept=3
+        )
+        for sample in samples
+    }
+    means = [accuracy._means(found, sample, condition) for sample in samples]
+    assert len({pruner.seed for _, pruner in means}) == len(samples) > 1
+    assert {round(config.retention * 9) for config, _ in means} == {3}
+    assert means == [accuracy._means(found, sample, condition) for sample in samples]
+
+
+def test_dense_is_the_plain_model(toy, records):
+    for sample in draw(small(), 1):
+        made = batches(toy, render_clip(sample.scene), sample.questions, small())
+        plain = {
+            question.text: said
+            for batch in made
+            for question, said in zip(batch.questions, answer(toy, batch), strict=True)
+        }
+        asked = records[sample.name, "dense"]["answers"]
+        assert {one["question"]: one["said"] for one in asked} == plain
+
+
+def test_stage_2_is_on_where_the_condition_says_so(finished, records):
+    summary = finished[1]["conditions"]
+    layers = 6
+    for name in ("sharpv", "random", "uniform", "sharpv-budget"):
+        assert len(summary[name]["cost"]["similarity"]) == len(summary[name]["cost"]["dropped"]) == layers
+        assert summary[name]["cost"]["similarity"][0] == pytest.approx(1)
+    for name in ("dense", "sharpv-no-memory", "blind", "shuffled"):
+        assert summary[name]["cost"]["similarity"] == summary[name]["cost"]["dropped"] == []
+    for (_, name), record in records.items():
+        held, dense = record["cache_bytes"], record["dense_cache_bytes"]
+        assert held == dense if name in ("dense", "first-frame", "shuffled") else 0 < held <= dense
+        assert len(record["ratios"]) == (0 if name in ("blind", *UNINFORMED) else 4)
+
+
+UNINFORMED = ("random", "uniform", "random-budget", "uniform-budget")
+
+
+def test_the_model_is_left_as_it_was(toy, finished):
+    assert "generate" not in vars(toy.model)
+    assert "get_video_features" not in vars(toy.model.base_model)
+    sharpv.attach(toy.model).detach()
+
+
+def test_a_finished_run_is_not_asked_again(toy, finished, monkeypatch):
+    folder, summary = finished
+    monkeypatch.setattr(accuracy, "_ask", None)
+    assert run(toy, small(), folder) == summary
+
+
+def test_an_interrupted_run_goes_on_where_it_ended(toy, tmp_path, monkeypatch):
+    spec, calls = small(conditions=FEW), []
+
+    def interrupted(*args):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return answer(*args)
+
+    monkeypatch.setattr(accuracy, "answer", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(toy, spec, tmp_path)
+    assert "generate" not in vars(toy.model)
+    assert "get_video_features" not in vars(toy.model.base_model)
+    path = tmp_path / "records.jsonl"
+    done = path.read_text()
+    assert 1 <= done.count("\n") < 5
+    assert not (tmp_path / "summary.json").exists()
+    path.write_text(done + done.splitlines()[0][:40])  # a line that was cut off while it was written
+    resumed = run(toy, spec, tmp_path)
+    assert path.read_text().startswith(done)
+    monkeypatch.setattr(accuracy, "answer", answer)
+    assert without_seconds(resumed) == without_seconds(run(toy, spec))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("seed", 1), ("per_family", 2), ("conditions", FEW)], ids=["seed", "n", "conditions"]
+)
+def test_other_settings_are_refused_in_the_same_folder(toy, finished, name, value):
+    with pytest.raises(sharpv.InputError, match=rf"other settings \(.*{name}.*\): give another folder"):
+        run(toy, small(**{name: value}), finished[0])
+
+
+def test_other_weights_are_refused_in_the_same_folder(toy, finished):
+    weight = next(toy.model.parameters())
+    before = fingerprint(toy)
+    weight.data.flatten()[0] += 1
+    try:
+        assert fingerprint(toy) != before
+        with pytest.raises(sharpv.InputError, match=r"other settings \(weights\)"):
+            run(toy, small(), finished[0])
+    finally:
+        weight.data.flatten()[0] -= 1
+
+
+def test_a_folder_of_something_else_is_refused(toy, tmp_path):
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(sharpv.InputError, match=r"holds other files.*give an empty folder"):
+        run(toy, small(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+    with pytest.raises(sharpv.InputError, match=r"cannot use.*give another folder"):
+        run(toy, small(), tmp_path / "letter.txt")
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    Records(tmp_path, {})
+    (tmp_path / "records.jsonl").write_text('{"clip": 1}\n')
+    with pytest.raises(sharpv.InputError, match=r"line 1 of .* is no record"):
+        Records(tmp_path, {})
+    (tmp_path / "settings.json").write_text("[")
+    with pytest.raises(sharpv.InputError, match=r"cannot read .*settings\.json"):
+        Records(tmp_path, {})
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    """Puts answers into the model's mouth: a function of the condition's name and a question."""
+
+    def install(script) -> None:
+        now, means = [""], accuracy._means
+
+        def noted(records, sample, condition):
+            now[0] = condition.name
+            return means(records, sample, condition)
+
+        monkeypatch.setattr(accuracy, "_means", noted)
+        # The request is made all the same, for its report.
+        monkeypatch.setattr(
+            accuracy,
+            "answer",
+            lambda loaded, batch: [
+                script(now[0], q) for q, _ in zip(batch.questions, answer(loaded, batch), strict=True)
+            ],
+        )
+
+    return install
+
+
+def test_who_knows_every_answer_is_always_right(toy, scripted):
+    scripted(lambda name, question: question.answer)
+    summary = run(toy, small(conditions=FEW))
+    for found in summary["conditions"].values():
+        assert found["micro"]["value"] == found["macro"] == found["caption_facts"] == found["agreement"] == 1
+        assert found["micro"]["high"] == 1
+    against = summary["conditions"]["sharpv"]["against_dense"]
+    assert (against["better"], against["worse"], against["difference"], against["p"]) == (0, 0, 0, 1)
+
+
+def test_who_knows_nothing_loses_for_certain(toy, scripted):
+    scripted(lambda name, question: "" if name == "random" else question.answer)
+    spec = small(conditions=FEW, families=("recog",), per_family=8)
+    found = run(toy, spec)["conditions"]
+    assert (found["dense"]["micro"]["right"], found["random"]["micro"]["right"]) == (8, 0)
+    assert found["random"]["against_dense"]["difference"] == -1
+    assert found["random"]["against_dense"]["p"] == pytest.approx(2 / 2**8)
+    assert found["sharpv"]["against_random"]["difference"] == 1
+    assert found["sharpv"]["against_random"]["better"] == 8
+    assert found["random"]["agreement"] == 0
+
+
+def test_free_text_is_compared_as_text(toy, scripted):
+    scripted(lambda name, question: f" {question.answer.upper()} . " if name == "dense" else "perhaps")
+    spec = small(conditions=FEW, families=("recog", "direction"), scoring="generate")
+    found = run(toy, spec)["conditions"]
+    assert (found["dense"]["micro"]["value"], found["sharpv"]["micro"]["value"]) == (1, 0)
+
+
+def test_a_file_shows_what_was_drawn(toy, records):
+    """The codec may change what is kept, but hardly: a quarter of the tokens is far from that."""
+    found = Records(None, {})
+    spec = small(source="mp4", conditions=FEW)
+    for sample in draw(spec, 1):
+        drawn, read = render_clip(sample.scene), accuracy._film(sample, spec)
+        assert read.shape == drawn.shape
+        assert read.dtype == np.uint8
+        assert np.abs(read.astype(int) - drawn).mean() < 6
+        assert (read != drawn).any()
+        accuracy._ask(toy, spec, found, sample, accuracy._missing(spec, found, sample, None))
+    for key, record in found.found.items():
+        apart = record.tokens_kept - records[key]["tokens_kept"]
+        assert abs(apart) < 4 * 64 / 4
+
+
+def test_what_the_controls_show():
+    clip = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1).repeat(3, 3)
+    shown = {name: show(clip, name, "clip") for name in ("all", "first", "middle", "last", "shuffled")}
+    numbers = {name: frames[:, 0, 0, 0].tolist() for name, frames in shown.items()}
+    assert numbers["all"] == [0, 1, 2, 3, 4]
+    assert (numbers["first"], numbers["middle"], numbers["last"]) == ([0] * 5, [2] * 5, [4] * 5)
+    assert sorted(numbers["shuffled"]) == numbers["all"] != numbers["shuffled"]
+    assert show(clip, "none", "clip") is None
+    for seed in range(200):
+        four = show(clip[:4], "shuffled", f"clip-{seed}")
+        assert four[:, 0, 0, 0].tolist() != [0, 1, 2, 3]
+
+
+def test_fewer_questions_are_the_first_of_more():
+    spec = small(families=("recog", "vanish"))
+    more = {sample.name: sample.questions for sample in draw(spec, 6)}
+    for sample in draw(spec, 3):
+        assert set(sample.questions) <= set(more[sample.name])
+
+
+def test_only_the_scene_types_that_were_asked_for():
+    spec = small(families=("recog",), scene_types=("slow", "fast"))
+    assert {sample.scene.type for sample in draw(spec, 20)} == {"slow", "fast"}
+
+
+def test_questions_that_no_scene_asks_are_refused():
+    spec = small(families=("recog", "direction"), scene_types=("static",))
+    with pytest.raises(
+        sharpv.InputError, match="scene types static do not hold 1 questions of each of recog"
+    ):
+        draw(spec, 1)

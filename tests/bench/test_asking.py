@@ -1,0 +1,163 @@
+"""Constrained decoding, for tokenizers that need one token for an answer and for those that need many."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import sharpv
+from sharpv.bench.asking import Choices, answer, batches, build_prompts, grade
+from sharpv.bench.encode_once import encode_once
+from sharpv.hf.ask import VideoModel
+from sharpv.shapesqa import CAPTION, FAMILIES, Question, iterate, render_clip
+from sharpv.tiny.random_model import RANDOM_MODELS
+from tests.bench.conftest import small
+
+END = 9
+WORDS = {"one": [1], "two": [2], "two three": [2, 3], "two four": [2, 4], "five six seven": [5, 6, 7]}
+
+
+def tokenizer(text: str, add_special_tokens: bool) -> SimpleNamespace:
+    return SimpleNamespace(input_ids=WORDS[text])
+
+
+def test_an_answer_goes_on_as_some_option_does():
+    choices = Choices(tokenizer, list(WORDS), [END])
+    assert choices.longest == 3
+    assert sorted(choices.allowed([])) == [1, 2, 5]
+    assert choices.allowed([1]) == [END]
+    assert sorted(choices.allowed([2])) == [3, 4, END]  # "two" may end here, or go on
+    assert choices.allowed([5, 6]) == [7]
+    assert choices.allowed([2, END]) == choices.allowed([1, END, 0]) == [END]
+    for option, ids in WORDS.items():
+        assert choices.read([*ids, END, 0]) == option
+    assert choices.read([5, 6, 7]) == "five six seven"
+
+
+def test_options_that_a_tokenizer_confuses_are_refused():
+    with pytest.raises(sharpv.InputError, match=r"cannot tell 'two' from another.*scoring=\"generate\""):
+        Choices(lambda text, add_special_tokens: SimpleNamespace(input_ids=[0]), ["one", "two"], [END])
+
+
+def test_a_model_without_an_end_token_is_refused(toy):
+    model = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=None))
+    with pytest.raises(sharpv.InputError, match="names no eos_token_id"):
+        batches(VideoModel("", model, toy.processor), None, [], small())
+
+
+@pytest.fixture(scope="module")
+def asked() -> tuple:
+    sample = next(sample for sample in iterate(frames=4) if len(sample.questions) > 4)
+    return render_clip(sample.scene), sample.questions
+
+
+def test_batches_hold_every_question_once(toy, asked):
+    frames, questions = asked
+    made = batches(toy, frames, questions, small(rows=2))
+    assert sorted(q.text for batch in made for q in batch.questions) == sorted(q.text for q in questions)
+    assert all(len(batch.questions) <= 2 for batch in made)
+    for batch in made:
+        free = batch.choices is None
+        assert [bool(question.options) for question in batch.questions] == [not free] * len(batch.questions)
+        assert batch.max_new_tokens == (3 if free else 1)
+    everything_free = batches(toy, frames, questions, small(rows=99, scoring="generate"))
+    assert [batch.choices for batch in everything_free] == [None]
+
+
+@pytest.mark.parametrize("pruned", [False, True], ids=["dense", "pruned"])
+def test_one_token_options_are_an_arg_max_over_their_logits(toy, asked, pruned):
+    frames, questions = asked
+    config = sharpv.SharpVConfig() if pruned else sharpv.SharpVConfig(retention=1.0, memory_threshold=None)
+    (batch,) = [made for made in batches(toy, frames, questions, small(rows=16)) if made.choices]
+    with sharpv.attach(toy.model, config) as session:
+        said = answer(toy, batch)
+        assert (session.report.tokens_kept < session.report.tokens_total) is pruned
+        with torch.no_grad():
+            logits = toy.model(**batch.inputs).logits[:, -1]
+    for question, text, row in zip(batch.questions, said, logits, strict=True):
+        ids = [toy.processor.tokenizer(option).input_ids for option in question.options]
+        assert {len(tokens) for tokens in ids} == {1}
+        best = max(range(len(ids)), key=lambda index: row[ids[index][0]].item())
+        assert text == question.options[best]
+
+
+@pytest.mark.parametrize("family", sorted(RANDOM_MODELS))
+def test_options_of_many_tokens_are_decoded_greedily(family, asked):
+    """A byte-level tokenizer, so that colours begin alike and quadrants are long."""
+    model, processor = RANDOM_MODELS[family](image_size=56)
+    loaded = VideoModel(family, model, processor)
+    texts = {"order": "Which colour appears first?", "start_pos": "Where does the red shape start?"}
+    questions = [Question(name, text, FAMILIES[name][0], FAMILIES[name]) for name, text in texts.items()]
+    (batch,) = batches(loaded, asked[0], questions, small())
+    with sharpv.attach(model, sharpv.SharpVConfig(retention=0.5)) as session:
+        said = answer(loaded, batch)
+        assert session.report.tokens_kept < session.report.tokens_total
+    dense = answer(loaded, batch)
+    for row, (question, text) in enumerate(zip(questions, dense, strict=True)):
+        assert said[row] in question.options
+        assert text == greedy(loaded, build_prompts(loaded, asked[0], [question.text]), question.options)
+
+
+def greedy(loaded: VideoModel, inputs: dict, options: tuple[str, ...]) -> str:
+    """Constrained greedy decoding the slow way: the whole prompt again for each token."""
+    end = loaded.model.generation_config.eos_token_id
+    ways = [[*loaded.processor.tokenizer(option).input_ids, end] for option in options]
+    new: list[int] = []
+    while [*new] not in ways:
+        allowed = sorted({ids[len(new)] for ids in ways if ids[: len(new)] == new})
+        ids = torch.cat([inputs["input_ids"], torch.tensor([new], dtype=torch.long)], 1)
+        along = {name: inputs[name] for name in ("pixel_values_videos", "video_grid_thw") if name in inputs}
+        types = inputs.get("mm_token_type_ids")
+        if types is not None:
+            along["mm_token_type_ids"] = torch.nn.functional.pad(types, (0, len(new)))
+        with torch.no_grad():
+            logits = loaded.model(input_ids=ids, attention_mask=torch.ones_like(ids), **along).logits[0, -1]
+        new.append(allowed[int(logits[allowed].argmax())])
+    return options[ways.index(new)]
+
+
+@pytest.mark.parametrize("family", sorted(RANDOM_MODELS))
+def test_a_clip_is_encoded_once_and_the_model_left_as_it_was(family, asked):
+    model, processor = RANDOM_MODELS[family](image_size=56)
+    loaded = VideoModel(family, model, processor)
+    questions = [Question("caption", text, "", ()) for text in ("What?", "Where is it?")]
+    (batch,) = batches(loaded, asked[0], questions, small())
+    expected, calls = answer(loaded, batch), []
+    tower = next(
+        module for name, module in model.named_modules() if name.endswith(("vision_tower", "visual"))
+    )
+    handle = tower.register_forward_hook(lambda *args: calls.append(1))
+    before = dict(vars(model.base_model))
+    with (
+        encode_once(model, build_prompts(loaded, asked[0], ["Who?"])),
+        sharpv.attach(model, sharpv.SharpVConfig(retention=1.0, memory_threshold=None)),
+    ):
+        assert [answer(loaded, batch) for _ in range(2)] == [expected] * 2
+    handle.remove()
+    assert len(calls) == 1
+    assert dict(vars(model.base_model)).keys() == before.keys()
+    assert answer(loaded, batch) == expected
+
+
+QUESTION = Question("direction", "Which way?", "up", ("up", "down"))
+TRUTH = "a red ring moves left. a blue cross stays. the scene stays."
+
+
+@pytest.mark.parametrize(("said", "right"), [("up", True), (" Up. ", True), ("up up", False), ("", False)])
+def test_an_answer_is_right_but_for_case_spaces_and_full_stop(said, right):
+    assert grade(QUESTION, said) == (right, None)
+
+
+@pytest.mark.parametrize(
+    ("said", "right", "facts"),
+    [
+        (TRUTH, True, 1),
+        ("A blue cross stays . a red ring moves left . the scene stays .", True, 1),
+        ("a red ring moves right. a blue cross stays. the scene stays.", False, 2 / 3),
+        (TRUTH + " a green ring stays.", False, 1),
+        ("", False, 0),
+    ],
+)
+def test_a_caption_is_right_if_it_states_every_fact_and_no_other(said, right, facts):
+    found = grade(Question("caption", CAPTION, TRUTH, ()), said)
+    assert found == (right, pytest.approx(facts))

@@ -1,0 +1,126 @@
+"""Sums that can be done by hand."""
+
+import json
+
+import pytest
+
+from sharpv.bench.conditions import choose_conditions
+from sharpv.bench.records import Answered, ClipRecord
+from sharpv.bench.summary import summarise
+
+CONDITIONS = choose_conditions(["sharpv", "random"])
+
+
+def record(clip: str, condition: str, said: list[str], scene: str = "slow", **cost) -> ClipRecord:
+    """A clip with three questions, whose answers are "up", "two" and a caption of two facts."""
+    truths = [("direction", "Which way?", "up"), ("move_count", "How many?", "two")]
+    answers = [
+        Answered(family=family, question=text, truth=truth, said=one, right=one == truth)
+        for (family, text, truth), one in zip(truths, said, strict=False)
+    ]
+    right = said[2] == "all"
+    answers.append(
+        Answered(
+            family="caption",
+            question="Describe.",
+            truth="t",
+            said=said[2],
+            right=right,
+            facts=1 if right else 0.5,
+        )
+    )
+    return ClipRecord(clip=clip, scene_type=scene, condition=condition, answers=tuple(answers), **cost)
+
+
+DENSE = {"tokens_total": 100, "tokens_kept": 100, "ratios": (0.4, 0.1, 0.2), "cache_bytes": 50.0}
+PRUNED = DENSE | {"similarity": (1.0, 0.5), "dropped": (0.0, 1.0), "dense_cache_bytes": 50.0}
+RECORDS = [
+    record("a", "dense", ["up", "two", "all"], **DENSE),
+    record("b", "dense", ["up", "one", "half"], "cut", **DENSE),
+    record("a", "sharpv", ["up", "one", "half"], **PRUNED | {"tokens_kept": 10, "cache_bytes": 5.0}),
+    record(
+        "b",
+        "sharpv",
+        ["down", "two", "half"],
+        "cut",
+        **PRUNED | {"tokens_kept": 30, "dropped": (0.0, 0.5), "ratios": (0.6, 0.3, 0.1), "cache_bytes": 15.0},
+    ),
+    record("a", "random", ["down", "one", "half"], **PRUNED | {"tokens_kept": 10, "ratios": ()}),
+    record("b", "random", ["down", "one", "half"], "cut", **PRUNED | {"tokens_kept": 30, "ratios": ()}),
+    record("a", "blind", ["up", "two", "all"]),  # of a condition that nobody asks for here
+]
+
+
+@pytest.fixture(scope="module")
+def summary() -> dict:
+    made = summarise(RECORDS, CONDITIONS)
+    assert json.loads(json.dumps(made, allow_nan=False)) == made
+    return made
+
+
+def test_shares(summary):
+    assert (summary["clips"], summary["questions"]) == (2, 6)
+    assert list(summary["conditions"]) == ["dense", "sharpv", "random"]
+    dense, pruned = summary["conditions"]["dense"], summary["conditions"]["sharpv"]
+    assert {name: share["right"] for name, share in dense["families"].items()} == {
+        "direction": 2,
+        "move_count": 1,
+        "caption": 1,
+    }
+    assert {name: share["n"] for name, share in dense["scene_types"].items()} == {"slow": 3, "cut": 3}
+    assert dense["scene_types"]["slow"]["value"] == 1
+    assert dense["micro"]["value"] == dense["macro"] == pytest.approx(4 / 6)
+    assert pruned["micro"]["value"] == pytest.approx(2 / 6)
+    assert (dense["caption_facts"], pruned["caption_facts"]) == (0.75, 0.5)
+
+
+def test_agreement_counts_the_same_words_right_or_wrong(summary):
+    assert summary["conditions"]["dense"]["agreement"] == 1
+    assert summary["conditions"]["sharpv"]["agreement"] == pytest.approx(2 / 6)
+
+
+def test_comparisons_are_on_the_same_questions(summary):
+    against = summary["conditions"]["sharpv"]["against_dense"]
+    assert (against["n"], against["clusters"], against["better"], against["worse"]) == (6, 2, 1, 3)
+    assert against["difference"] == pytest.approx(-2 / 6)
+    assert against["families"]["direction"]["worse"] == 1
+    assert summary["conditions"]["dense"]["against_dense"] is None
+    rival = summary["conditions"]["sharpv"]["against_random"]
+    assert (rival["better"], rival["worse"], rival["p"]) == (2, 0, 0.5)
+    assert summary["conditions"]["random"]["against_random"] is None
+
+
+def test_costs(summary):
+    cost = summary["conditions"]["sharpv"]["cost"]
+    assert cost["tokens_kept"] == 20
+    assert cost["kept_share"] == pytest.approx({"mean": 0.2, "min": 0.1, "max": 0.3})
+    assert cost["kept_share_by_scene"] == pytest.approx({"slow": 0.1, "cut": 0.3})
+    assert cost["ratios_by_scene"]["slow"] == pytest.approx({"first": 0.4, "later": 0.15, "largest": 0.2})
+    assert cost["similarity"] == [1.0, 0.5]
+    assert cost["dropped"] == [0, 0.75]
+    assert (cost["cache_bytes"], cost["dense_cache_bytes"]) == (10, 50)
+    assert summary["conditions"]["random"]["cost"]["ratios_by_scene"] == {}
+
+
+def test_the_best_constant_needs_no_video():
+    truths = [("up", "Which way is red?"), ("up", "Which way is red?"), ("down", "Which way is blue?")]
+    clips = [
+        ClipRecord(
+            clip=str(index),
+            scene_type="slow",
+            condition="dense",
+            answers=(Answered(family="direction", question=text, truth=truth, said="", right=False),),
+        )
+        for index, (truth, text) in enumerate(truths)
+    ]
+    made = summarise(clips, CONDITIONS)
+    assert made["best_constant"] == {"direction": pytest.approx(2 / 3)}
+    assert made["best_constant_by_question"] == {"direction": 1}
+    assert list(made["conditions"]) == ["dense"]
+    assert made["conditions"]["dense"]["cost"]["kept_share"] is None
+    assert "caption" not in made["best_constant"]
+
+
+def test_a_record_survives_json():
+    for made in RECORDS:
+        assert ClipRecord.from_json(made.to_json()) == made

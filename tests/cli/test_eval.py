@@ -1,0 +1,81 @@
+"""`sharpv eval`: a table for people, a line of JSON for programs, and mistakes that are named."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from sharpv.bench import accuracy
+from sharpv.cli.app import app
+
+TINY = [
+    *("--per-family", "1", "--frames", "4", "--method", "random", "--method", "blind"),
+    *("--family", "recog", "--family", "scene_change"),
+]
+
+
+def run(*options: object, ok: int = 0):
+    result = CliRunner().invoke(app, ["eval", *map(str, options)])
+    assert result.exit_code == ok, result.output
+    assert "Traceback" not in result.output
+    return result
+
+
+def test_the_table_and_then_the_same_from_the_records(tmp_path):
+    out = tmp_path / "run"
+    shown = run(*TINY, "-o", out)
+    lines = shown.stdout.splitlines()
+    assert lines[0].split() == ["family", "n", "constant", "dense", "sharpv", "random", "blind"]
+    assert [line.split()[0] for line in lines[2:5]] == ["recog", "scene_change", "all"]
+    assert "95 % Wilson interval" in lines[-1]
+    assert "toy:default" in shown.stderr
+    assert "s each" in shown.stderr
+    again = run(*TINY, "-o", out, "--json")
+    assert again.stdout.count("\n") == 1
+    summary = json.loads(again.stdout)
+    assert summary == json.loads((out / "summary.json").read_text())
+    assert set(summary["conditions"]) == {"dense", "sharpv", "random", "blind"}
+    assert "s each" not in again.stderr
+    refused = run(*TINY, "-o", out, "--seed", 1, ok=1)
+    assert "other settings (questions, seed)" in refused.stderr
+    assert "give another folder" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--suite", "mvbench"), "shapesqa"),
+        (("--method", "fastv"), "accepted are dense"),
+        (("--family", "colour"), "accepted are recog"),
+        (("--scene-type", "zoom"), "accepted are static"),
+        (("--split", "dev"), "accepted are train"),
+        (("--source", "avi"), "arrays"),
+        (("--scoring", "logits"), "options"),
+        (("--per-family", "0"), "per_family"),
+        (("--frames", "2"), "frames"),
+        (("--retention", "2"), "retention"),
+        (("--rows", "many"), "--rows"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_wrong_options_are_usage_errors(options, named):
+    result = run(*options, ok=2)
+    assert named in " ".join(result.stderr.split())
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("options", [("-m", "nowhere"), ("-m", "toy:huge"), ("--device", "abacus")])
+def test_what_is_not_there_is_a_failure_with_a_remedy(options):
+    result = run(*TINY, *options, ok=1)
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert result.stdout == ""
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(accuracy, "answer", interrupt)
+    result = run(*TINY, "-o", tmp_path, ok=130)
+    assert "the same command goes on from there" in " ".join(result.stderr.split())
+    assert result.stderr.splitlines()[-1] == "error: interrupted"
