@@ -2,10 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CLIP := .cache/demo.mp4
 PYTEST_FLAGS ?=
 # What others build on is typed strictly; the rest is typed, too, but talks to libraries that are not.
-STRICT := $(addprefix src/sharpv/,core config.py report.py errors.py _compat.py)
+STRICT := $(addprefix src/sharpv/,core methods config.py report.py errors.py _compat.py)
 
 .PHONY: demo test check clean
 
@@ -17,9 +16,7 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 demo: $(VENV)/.installed
-	$(BIN)/python examples/make_clip.py $(CLIP)
-	$(BIN)/sharpv ask $(CLIP) "What moves?" --max-new-tokens 16 --dense
-	$(BIN)/sharpv ask $(CLIP) "What moves?" --max-new-tokens 16
+	$(BIN)/sharpv demo
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS)
@@ -33,5 +30,5 @@ check: $(VENV)/.installed
 	$(BIN)/python docs/check.py
 
 clean:
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -18,7 +18,7 @@ LINK = re.compile(r"\[[^\]]*\]\((?!https?://|#)([^)#]+)[^)]*\)")
 SNIPPET = re.compile(r"```python\n(.*?)```", re.DOTALL)
 SHELL = re.compile(r"^sharpv (\w+)", re.MULTILINE)
 TREE_LINE = re.compile(r"^( *)([\w./-]+)(?:  +\S.*)?$", re.MULTILINE)
-TREE_ROOTS = ("src/sharpv", "docs", "examples")
+TREE_ROOTS = ("src/sharpv", "training", "docs")
 
 
 def broken_links(page: Path, text: str) -> list[str]:

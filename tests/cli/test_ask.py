@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 
 from sharpv.cli.app import app
 from sharpv.hf.ask import build_inputs
+from sharpv.shapesqa import iterate, render_clip
+from sharpv.shapesqa.files import write_clip
 from sharpv.tiny.clip import moving_square
 from sharpv.tiny.random_model import RANDOM_MODELS
 from sharpv.video import Video, write_video
@@ -110,11 +112,53 @@ def test_every_family_from_a_folder(family, model_folders, clip):
     assert found["model"] == str(model_folders[family])
 
 
-def test_without_a_model_it_says_that_the_answer_is_noise(clip):
-    result = run("ask", clip, "What moves?", "--frames", 2, *SHORT, "--json")
-    assert "random weights" in result.stderr
-    assert "noise" in result.stderr
-    check_truth(json.loads(result.stdout), frames=2, tokens_per_frame=196)
+def of_the_toy(stderr: str) -> list[str]:
+    """Every line of stderr that is about the toy or is a warning."""
+    return [line for line in stderr.splitlines() if "toy" in line or line.startswith("warning: ")]
+
+
+@pytest.fixture(scope="session")
+def shapesqa_clip(tmp_path_factory) -> Path:
+    """A clip of the toy's world."""
+    path = tmp_path_factory.mktemp("shapesqa") / "clip.mp4"
+    sample = next(iterate("test", frames=12))
+    write_clip(sample, render_clip(sample.scene), path)
+    return path
+
+
+def test_without_a_model_the_toy_answers_from_eight_frames(shapesqa_clip):
+    result = run("ask", shapesqa_clip, "Does the scene change?", *SHORT, "--json")
+    found = json.loads(result.stdout)
+    assert found["model"] == "toy:default"
+    check_truth(found, frames=8, tokens_per_frame=64)
+    (line,) = of_the_toy(result.stderr)
+    assert "no model given (-m)" in line
+    assert "synthetic world" in line
+    assert "Loading weights" not in result.stderr
+
+
+@pytest.mark.parametrize(("option", "frames"), [(("--frames", 5), 5), (("--fps", 2), 6)])
+def test_the_toy_reads_the_frames_that_are_asked_for(shapesqa_clip, option, frames):
+    result = run("ask", shapesqa_clip, "Does the scene change?", *SHORT, *option, "--json")
+    check_truth(json.loads(result.stdout), frames=frames, tokens_per_frame=64)
+
+
+def test_the_toy_says_what_is_not_of_its_world(clip):
+    result = run("ask", clip, "What does the Dog chase?", *SHORT, "--json")
+    check_truth(json.loads(result.stdout), frames=8, tokens_per_frame=64)
+    _, about_clip, about_words = of_the_toy(result.stderr)
+    assert "not of the toy's world" in about_clip
+    assert "does not know 'Dog', 'chase'" in about_words
+
+
+def test_a_real_clip_is_not_of_the_toys_world(videos):
+    result = run("ask", videos / "flower.mp4", "How many shapes move?", *SHORT)
+    assert "not of the toy's world" in of_the_toy(result.stderr)[1]
+
+
+def test_with_a_model_nothing_is_said_of_the_toy(clip, model):
+    result = run("ask", clip, "What does the dog chase?", "-m", model, "--frames", 2, *SHORT)
+    assert of_the_toy(result.stderr) == []
 
 
 def test_one_frame(tmp_path, model):

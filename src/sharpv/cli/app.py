@@ -6,9 +6,12 @@ import sharpv
 from sharpv.cli import output
 from sharpv.cli.ask import ask
 from sharpv.cli.bench import bench
+from sharpv.cli.demo import demo
 from sharpv.cli.doctor import doctor
+from sharpv.cli.eval import evaluate
 from sharpv.cli.models import models
 from sharpv.cli.run import command
+from sharpv.cli.shapesqa import shapesqa
 
 __all__ = ["app", "main"]
 
@@ -38,9 +41,11 @@ def root(
     output.configure()
 
 
-for function in (ask, models, doctor):
+for function in (demo, ask, models, doctor):
     app.command()(command(function))
+app.command(name="eval")(command(evaluate))
 app.add_typer(bench, name="bench")
+app.add_typer(shapesqa, name="shapesqa")
 
 
 def main() -> None:

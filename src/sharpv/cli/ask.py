@@ -33,10 +33,12 @@ if TYPE_CHECKING:
 __all__ = ["ask"]
 
 SCHEMA_VERSION = 1
-NOISE = (
-    "no model given (-m): loading a tiny LLaVA-OneVision with random weights, whose answer is noise and "
-    "whose token counts are real ..."
+TOY_FRAMES = 8
+TOY = (
+    "no model given (-m): loading the toy in the box, which knows only clips and questions of its synthetic "
+    "world (see `sharpv demo`) ..."
 )
+FOREIGN_CLIP = "this clip is not of the toy's world of moving shapes: take its answer for noise"
 
 
 def ask(
@@ -60,7 +62,11 @@ def ask(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Ask a video LLM a question about a clip."""
+    """Ask a video LLM a question about a clip.
+
+    Without -m, the toy in the box answers from 8 frames by default. It knows only ShapesQA, the synthetic
+    world of `sharpv demo`, and says so where the clip or a word is not of it.
+    """
     given = {
         "retention": retention,
         "threshold": threshold,
@@ -70,17 +76,21 @@ def ask(
     settings = _settings(
         config, {name: value for name, value in given.items() if value is not None}, no_memory, dense
     )
+    if model is None and frames is None and fps is None:
+        frames = TOY_FRAMES
     sampling = _sampling(frames, fps)
 
     from sharpv.video import read_video
 
     output.progress("reading the video ...")
     clip = read_video(video, sampling)
-    output.progress(f"loading {model} ..." if model else NOISE)
+    output.progress(TOY if model is None else f"loading {model} ...")
+    from sharpv.hf.ask import DEFAULT_MODEL, load_model, unknown_words
     from sharpv.hf.ask import ask as ask_model
-    from sharpv.hf.ask import load_model, load_random_model
 
-    loaded = load_model(model, dtype, device) if model else load_random_model(dtype, device)
+    loaded = load_model(DEFAULT_MODEL if model is None else model, dtype, device)
+    if model is None:
+        _warn_of_the_toy(clip, unknown_words(loaded, question))
     output.progress(f"answering from {len(clip.frames)} of {clip.total_frames} frames ...")
     answered = ask_model(loaded, clip, question, settings, max_new_tokens)
     if json:
@@ -88,6 +98,17 @@ def ask(
     else:
         output.answer(_printable(answered.text))
         output.progress(_summary(answered.report))
+
+
+def _warn_of_the_toy(clip: "Video", unknown: list[str]) -> None:
+    """Says what of the request lies outside the toy's world."""
+    from sharpv.shapesqa.files import MARK
+
+    if not (clip.comment or "").startswith(MARK):
+        output.warn(FOREIGN_CLIP)
+    if unknown:
+        words = ", ".join(repr(word) for word in unknown)
+        output.warn(f"the toy does not know {words}: ask in the words of its world, as `sharpv demo` does")
 
 
 def _settings(path: Path | None, given: dict[str, Any], no_memory: bool, dense: bool) -> SharpVConfig:

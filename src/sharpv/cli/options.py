@@ -26,12 +26,19 @@ __all__ = [
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")]
 
-Model = Annotated[str | None, typer.Option("--model", "-m", help="Model directory, or hub id owner/name.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", help="Model directory, hub id owner/name, or toy:dense. [default: the toy]"
+    ),
+]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda:0. [default: CUDA if any]")]
 MaxNewTokens = Annotated[int, typer.Option(min=1, help="The most tokens of the answer.")]
 
-Frames = Annotated[int | None, typer.Option(min=1, help="Frames to read, evenly spread. [default: 32]")]
+Frames = Annotated[
+    int | None, typer.Option(min=1, help="Frames to read, evenly spread. [default: 32; for the toy 8]")
+]
 Fps = Annotated[float | None, typer.Option(help="Frames to read per second, instead of --frames.")]
 
 ConfigFile = Annotated[

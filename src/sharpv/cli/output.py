@@ -5,10 +5,40 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["answer", "configure", "fail", "progress", "result", "table"]
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+__all__ = [
+    "Terminal",
+    "answer",
+    "configure",
+    "fail",
+    "progress",
+    "result",
+    "show",
+    "table",
+    "terminal",
+    "warn",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """What stdout can show.
+
+    Attributes:
+        width: columns.
+        colours: whether it shows the colours of a picture: 256 or more.
+        unicode: whether it shows more than ASCII.
+    """
+
+    width: int
+    colours: bool
+    unicode: bool
 
 
 def configure() -> None:
@@ -40,6 +70,11 @@ def result(values: Mapping[str, Any]) -> None:
     print(json.dumps(values, allow_nan=False), flush=True)
 
 
+def warn(text: str) -> None:
+    """Says that something may not be as expected, on one line."""
+    print(f"warning: {' '.join(text.split())}", file=sys.stderr, flush=True)
+
+
 def fail(reason: str) -> None:
     """Prints why a command failed, on one line."""
     print(f"error: {' '.join(reason.split())}", file=sys.stderr, flush=True)
@@ -53,3 +88,32 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     for row in cells:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print(line.rstrip(), flush=True)
+
+
+def terminal() -> Terminal:
+    """Says what stdout can show; off a terminal, and with NO_COLOR set, no colours."""
+    console = _console()
+    return Terminal(
+        width=console.width,
+        colours=console.color_system in ("256", "truecolor"),
+        unicode=console.encoding.lower().startswith("utf"),
+    )
+
+
+def show(items: "Iterable[RenderableType]") -> None:
+    """Prints texts, and the tables and pictures of rich."""
+    console = _console()
+    with console.capture() as page:
+        for item in items:
+            console.print(item)
+    # The spaces that fill a line would be in the way of whoever pastes it.
+    print("\n".join(line.rstrip() for line in page.get().splitlines()), flush=True)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return Console(
+        file=sys.stdout, color_system="auto" if coloured else None, highlight=False, markup=False, emoji=False
+    )

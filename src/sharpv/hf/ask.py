@@ -1,6 +1,8 @@
 """From a question about a clip to an answer: loading a model, building the prompt, generating."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +16,18 @@ from transformers import (
     PreTrainedModel,
     ProcessorMixin,
 )
+from transformers.utils import logging
 
 from sharpv.config import SharpVConfig
 from sharpv.errors import InputError
 from sharpv.hf.attach import attach
 from sharpv.hf.families import require_family
 from sharpv.report import Report
-from sharpv.tiny.random_model import llava_onevision
+from sharpv.tiny.load import toy_path
 from sharpv.video import Video
 
 __all__ = [
+    "DEFAULT_MODEL",
     "DTYPES",
     "Answer",
     "VideoModel",
@@ -31,10 +35,14 @@ __all__ = [
     "build_inputs",
     "find_device",
     "load_model",
-    "load_random_model",
+    "unknown_words",
 ]
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+TOY_PREFIX = "toy:"
+DEFAULT_MODEL = f"{TOY_PREFIX}default"
+"""The name of the model in the box."""
+
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
@@ -43,7 +51,7 @@ class VideoModel:
     """A video LLM and its processor.
 
     Attributes:
-        name: directory or hub id that it came from.
+        name: directory, hub id or toy that it came from.
         model: in evaluation mode, on its device.
         processor: with a chat template.
     """
@@ -66,11 +74,11 @@ class Answer:
     report: Report
 
 
-def load_model(name: str, dtype: str = "auto", device: str | None = None) -> VideoModel:
+def load_model(name: str = DEFAULT_MODEL, dtype: str = "auto", device: str | None = None) -> VideoModel:
     """Loads a supported model.
 
     Args:
-        name: a directory, or a hub id `owner/name`.
+        name: a directory, a hub id `owner/name`, or `toy:` and one of `sharpv.tiny.load.TOYS`.
         dtype: one of `DTYPES`; "auto" is the checkpoint's own.
         device: for example "cpu" or "cuda:0"; None takes CUDA where there is one.
 
@@ -78,15 +86,13 @@ def load_model(name: str, dtype: str = "auto", device: str | None = None) -> Vid
         InputError: nothing that can be loaded is there, or no such device.
         UnsupportedModelError: a model of an unknown family; found before any weights are read.
     """
-    if not Path(name).is_dir() and not HUB_ID.fullmatch(name):
-        raise InputError(
-            f"cannot find a model at {name!r}: give a directory with a config.json, or a hub id owner/name"
-        )
+    source = _source(name)
     target = find_device(device)
     try:
-        require_family(AutoConfig.from_pretrained(name).model_type)
-        processor = AutoProcessor.from_pretrained(name)
-        model = AutoModelForImageTextToText.from_pretrained(name, dtype=_dtype(dtype))
+        require_family(AutoConfig.from_pretrained(source).model_type)
+        processor = AutoProcessor.from_pretrained(source)
+        with _no_bars():
+            model = AutoModelForImageTextToText.from_pretrained(source, dtype=_dtype(dtype))
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0].rstrip(".")
         raise InputError(
@@ -96,19 +102,6 @@ def load_model(name: str, dtype: str = "auto", device: str | None = None) -> Vid
     if not processor.chat_template:
         raise InputError(f"the processor of {name!r} has no chat template: save one beside the model")
     return VideoModel(name, model.to(target).eval(), processor)
-
-
-def load_random_model(dtype: str = "auto", device: str | None = None) -> VideoModel:
-    """Builds the tiny LLaVA-OneVision with random weights, whose answers are noise.
-
-    Args:
-        dtype: one of `DTYPES`; "auto" is float32.
-        device: as for `load_model`.
-    """
-    model, processor = llava_onevision()
-    kind = _dtype(dtype)
-    model = model.to(find_device(device), torch.float32 if isinstance(kind, str) else kind)
-    return VideoModel("random weights", model, processor)
 
 
 def ask(
@@ -173,6 +166,40 @@ def build_inputs(processor: ProcessorMixin, video: Video, question: str) -> Any:
             f"the model's processor refuses {len(video.frames)} frames of {width} x {height} pixels: "
             f"{error}; give a clip of another shape"
         ) from error
+
+
+def unknown_words(loaded: VideoModel, question: str) -> list[str]:
+    """Returns the words of a question that the tokenizer has no token for, each once, signs left out."""
+    tokenizer = loaded.processor.tokenizer
+    tokens = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)
+    spans = zip(tokens["input_ids"], tokens["offset_mapping"], strict=True)
+    unknown: dict[str, str] = {}
+    for token, (start, end) in spans:
+        word = question[start:end]
+        if token == tokenizer.unk_token_id and word.isalnum():
+            unknown.setdefault(word.lower(), word)
+    return list(unknown.values())
+
+
+def _source(name: str) -> str:
+    """Returns what `from_pretrained` calls a model."""
+    if name.startswith(TOY_PREFIX):
+        return str(toy_path(name.removeprefix(TOY_PREFIX)))
+    if not Path(name).is_dir() and not HUB_ID.fullmatch(name):
+        raise InputError(
+            f"cannot find a model at {name!r}: give a directory with a config.json, or a hub id owner/name"
+        )
+    return name
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Hides the bar over the weights, which are on disk by then; a download keeps its own bar."""
+    earlier = logging.set_tqdm_hook(lambda bar, args, options: bar(*args, **options | {"disable": True}))
+    try:
+        yield
+    finally:
+        logging.set_tqdm_hook(earlier)
 
 
 def _dtype(name: str) -> torch.dtype | str:

@@ -1,1 +1,1 @@
-"""Small models that need no download."""
+"""Small models and a clip that need no download."""

@@ -1,0 +1,1 @@
+"""Pictures of what was kept, from reports and frames alone."""
