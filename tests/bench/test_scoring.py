@@ -19,7 +19,7 @@ def test_every_shape_and_dtype_is_a_case():
         assert 0 < case["kept_share"] <= 1
         for middle, low, high in (*case["ms"].values(), *case["times_sum"].values()):
             assert 0 <= low <= middle <= high
-    assert result["versions"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(result["versions"]["torch"])
     assert result["threads"] == 1
 
 

@@ -68,7 +68,7 @@ def test_the_toys_differ():
 
 
 def test_the_weights_are_small_enough_for_a_package():
-    assert sum(path.stat().st_size for name in TOYS for path in toy_path(name).iterdir()) < 12e6
+    assert sum(path.stat().st_size for name in TOYS for path in toy_path(name).iterdir()) < 10e6
 
 
 def test_an_unknown_toy_is_refused_by_name():

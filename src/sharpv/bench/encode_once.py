@@ -25,13 +25,15 @@ def encode_once(model: Any, inputs: Mapping[str, Any]) -> Iterator[None]:
     """
     base = model.base_model
     encode = base.get_video_features
-    names = inspect.signature(encode).parameters
+    signature = inspect.signature(encode)
     with torch.no_grad():
-        given = {name: value for name, value in inputs.items() if name in names}
+        given = {name: value for name, value in inputs.items() if name in signature.parameters}
         once = encode(**given, return_dict=True)
 
     @functools.wraps(encode)
-    def repeat(**kwargs: Any) -> Any:
+    def repeat(*args: Any, **given: Any) -> Any:
+        kwargs = signature.bind_partial(*args, **given).arguments
+        kwargs |= kwargs.pop("kwargs", {})
         grids = kwargs.get("video_grid_thw")
         rows = len(kwargs["pixel_values_videos"] if grids is None else grids)
         features = once.pooler_output

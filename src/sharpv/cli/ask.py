@@ -25,6 +25,7 @@ from sharpv.cli.options import (
     Threshold,
 )
 from sharpv.config import SharpVConfig
+from sharpv.tiny.load import TOY_PREFIX
 
 if TYPE_CHECKING:
     from sharpv.report import Report
@@ -76,7 +77,8 @@ def ask(
     settings = _settings(
         config, {name: value for name, value in given.items() if value is not None}, no_memory, dense
     )
-    if model is None and frames is None and fps is None:
+    toy = model is None or model.startswith(TOY_PREFIX)
+    if toy and frames is None and fps is None:
         frames = TOY_FRAMES
     sampling = _sampling(frames, fps)
 
@@ -84,12 +86,12 @@ def ask(
 
     output.progress("reading the video ...")
     clip = read_video(video, sampling)
-    output.progress(TOY if model is None else f"loading {model} ...")
+    output.progress(TOY if toy else f"loading {model} ...")
     from sharpv.hf.ask import DEFAULT_MODEL, load_model, unknown_words
     from sharpv.hf.ask import ask as ask_model
 
     loaded = load_model(DEFAULT_MODEL if model is None else model, dtype, device)
-    if model is None:
+    if toy:
         _warn_of_the_toy(clip, unknown_words(loaded, question))
     output.progress(f"answering from {len(clip.frames)} of {clip.total_frames} frames ...")
     answered = ask_model(loaded, clip, question, settings, max_new_tokens)

@@ -9,6 +9,7 @@ import typer
 from sharpv.bench.conditions import CONDITIONS
 from sharpv.cli import output
 from sharpv.cli.options import Debug, Device, Json, Model
+from sharpv.tiny.load import TOY_PREFIX
 
 if TYPE_CHECKING:
     from sharpv.bench.spec import AccuracySpec
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 SUITES = ("shapesqa",)
-TOY = "toy:"
 NOTE = (
     "accuracy in %, with the 95 % Wilson interval, on a synthetic world: what holds for a small model there "
     "need not hold for a large one elsewhere"
@@ -99,7 +99,7 @@ def evaluate(
 
     name = DEFAULT_MODEL if model is None else model
     output.progress(f"loading {name} ...")
-    loaded = load_model(name, dtype or ("float32" if name.startswith(TOY) else "auto"), device)
+    loaded = load_model(name, dtype or ("float32" if name.startswith(TOY_PREFIX) else "auto"), device)
     output.progress(f"asking {per_family} questions of each of {len(spec.families)} families ...")
     try:
         summary = run(loaded, spec, out, log=output.progress)

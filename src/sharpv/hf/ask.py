@@ -23,7 +23,7 @@ from sharpv.errors import InputError
 from sharpv.hf.attach import attach
 from sharpv.hf.families import require_family
 from sharpv.report import Report
-from sharpv.tiny.load import toy_path
+from sharpv.tiny.load import TOY_PREFIX, toy_path
 from sharpv.video import Video
 
 __all__ = [
@@ -39,7 +39,6 @@ __all__ = [
 ]
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-TOY_PREFIX = "toy:"
 DEFAULT_MODEL = f"{TOY_PREFIX}default"
 """The name of the model in the box."""
 

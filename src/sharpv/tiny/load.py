@@ -4,7 +4,10 @@ from pathlib import Path
 
 from sharpv.errors import InputError
 
-__all__ = ["TOYS", "toy_path"]
+__all__ = ["TOYS", "TOY_PREFIX", "toy_path"]
+
+TOY_PREFIX = "toy:"
+"""What stands before a toy's name where other models may be named, too."""
 
 TOYS = {
     "default": "trained at the end with tokens dropped at random, as a large model tolerates it",
