@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 import torch.multiprocessing as mp
 
-from training.stages import train
+from training.stages import settings, train
 
 
 def main() -> None:
@@ -25,10 +25,11 @@ def main() -> None:
     )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    settings = options.out / "settings.json"
-    if settings.exists() and json.loads(settings.read_text()) != {"seed": options.seed}:
-        parser.error(f"{options.out} holds {settings.read_text()}: give that seed, or another --out")
-    settings.write_text(json.dumps({"seed": options.seed}))
+    mine, path = settings(options.processes, options.seed), options.out / "settings.json"
+    theirs = json.loads(path.read_text()) if path.exists() else mine
+    if other := [name for name in mine if mine[name] != theirs.get(name)]:
+        parser.error(f"{options.out} holds a run with another {', '.join(other)}: give another --out")
+    path.write_text(json.dumps(mine))
     (options.out / "rendezvous").unlink(missing_ok=True)
     # glibc hands large blocks back at once, and taking them again costs more than the arithmetic.
     os.environ |= {"MALLOC_MMAP_THRESHOLD_": str(2**33), "MALLOC_TRIM_THRESHOLD_": str(2**33)}

@@ -17,14 +17,18 @@ def export(checkpoint: Path, folder: Path, sizes: Sizes | None = None) -> None:
         checkpoint: of a stage from "watch" on.
         folder: where to; made if it is not there.
         sizes: of the checkpoint; None for the model in the box.
+
+    Raises:
+        ValueError: the stage has not ended.
     """
     sizes = sizes or Sizes()
     processor = build_processor(sizes)
     model = build_model(sizes, processor.tokenizer)
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["modules"]
-    weights = {
-        name.removeprefix("model."): value for name, value in saved.items() if name.startswith("model.")
-    }
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    if saved["step"] != saved["steps"]:
+        raise ValueError(f"{checkpoint} is at step {saved['step']} of {saved['steps']}: let its stage end")
+    modules = saved["modules"].items()
+    weights = {name.removeprefix("model."): value for name, value in modules if name.startswith("model.")}
     model.load_state_dict(weights)
     model.to(torch.bfloat16).save_pretrained(folder)
     # A private file would stay private in the package.

@@ -116,7 +116,7 @@ def run_stage(
         done = step + 1
         last = done == stage.steps
         if team.rank == 0 and (last or done % stage.save_every == 0):
-            _save(path, modules, optimizers, done)
+            _save(path, stage, modules, optimizers, done)
         if team.rank == 0 and (last or done % stage.log_every == 0):
             seconds = (time.monotonic() - began) / (done - start)
             means = {name: round(sum(values) / len(values), 4) for name, values in sums.items()}
@@ -152,9 +152,10 @@ def _resume(path: Path, modules: nn.ModuleDict, optimizers: list[tuple[torch.opt
     return int(saved["step"])
 
 
-def _save(path: Path, modules: nn.ModuleDict, optimizers: list[Any], step: int) -> None:
+def _save(path: Path, stage: Stage, modules: nn.ModuleDict, optimizers: list[Any], step: int) -> None:
     state = {
         "step": step,
+        "steps": stage.steps,
         "modules": modules.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer, _ in optimizers],
     }

@@ -1,6 +1,6 @@
 """The toy model before training: its sizes, its words, and how a prompt is laid out."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import (
@@ -85,10 +85,6 @@ class Sizes:
     def tokens_per_frame(self) -> int:
         """Tokens f of a frame after 2 x 2 pooling."""
         return (self.side // 2) ** 2
-
-    def to_dict(self) -> dict[str, int]:
-        """Returns the fields as plain values."""
-        return asdict(self)
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:

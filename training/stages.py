@@ -1,7 +1,10 @@
 """The stages from fresh weights to the model in the box, in order."""
 
+import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -13,7 +16,7 @@ from training.loop import Stage, Team, run_stage
 from training.model import Sizes, build_model, build_processor
 from training.vision import vision_heads, vision_step
 
-__all__ = ["RECIPES", "STAGES", "train"]
+__all__ = ["RECIPES", "STAGES", "settings", "train"]
 
 STAGES = {
     "vision": Stage("vision", steps=600, rate=4e-3, decay=0.6),
@@ -32,6 +35,15 @@ RECIPES = {
     "refine": LONG._replace(first=3 * 10**7),
     "drop": LONG._replace(first=4 * 10**7, ratios=(1.0, 0.6, 0.4, 0.25, 0.15, 0.12), heads=False),
 }
+
+
+def settings(size: int, seed: int) -> dict[str, Any]:
+    """Returns all that a run depends on, as plain JSON values; `size` is the number of processes."""
+    stages = {name: asdict(stage) for name, stage in STAGES.items()}
+    recipes = {name: recipe._asdict() for name, recipe in RECIPES.items()}
+    found = {"seed": seed, "processes": size, "sizes": asdict(Sizes()), "stages": stages, "recipes": recipes}
+    plain: dict[str, Any] = json.loads(json.dumps(found))
+    return plain
 
 
 def train(rank: int, size: int, out: Path, seed: int) -> None:

@@ -12,7 +12,7 @@ from training.labels import HEADS, cells, offsets, token_labels
 from training.loop import Team
 from training.model import Sizes
 
-__all__ = ["LEAST", "pixels", "subsample_chroma", "vision_heads", "vision_step"]
+__all__ = ["LEAST", "encode", "pixels", "subsample_chroma", "vision_heads", "vision_step"]
 
 FRAMES, BACKGROUND_WEIGHT = 4, 0.15
 LEAST = {"patch": 0.3, "token": 0.15}
@@ -50,6 +50,13 @@ def _width(side: int) -> int:
     return HEADS["colour"] + HEADS["kind"] + 2 * side + 3 + 2
 
 
+def encode(model: LlavaOnevisionForConditionalGeneration, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the patches and the tokens of frames `[b, 3, h, w]`, both as the model itself makes them."""
+    # It reads the tower before its last norm: vision_feature_layer is -1.
+    hidden = model.model.vision_tower(frames, output_hidden_states=True).hidden_states[-1]
+    return hidden, model.model.apply_pooling(model.model.multi_modal_projector(hidden))
+
+
 def vision_step(
     model: LlavaOnevisionForConditionalGeneration,
     heads: nn.ModuleDict,
@@ -65,8 +72,7 @@ def vision_step(
         scenes = [sample_scene(rng, FRAMES) for _ in range(batch // FRAMES)]
         drawn = render(scenes, sizes.image, team.device)
         frames = pixels(drawn.frames).flatten(0, 1)
-        hidden = model.model.vision_tower(frames).last_hidden_state
-        tokens = model.model.apply_pooling(model.model.multi_modal_projector(hidden))
+        hidden, tokens = encode(model, frames)
         figures: dict[str, float] = {}
         loss = torch.zeros((), device=team.device)
         for name, states, side in (("patch", hidden, sizes.side), ("token", tokens, sizes.side // 2)):

@@ -8,9 +8,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
+from training.__main__ import main
 from training.export import export
 from training.loop import Stage, Team, run_stage
 from training.model import Sizes, build_model, build_processor
+from training.stages import settings
 
 ALONE = Team(0, 1, torch.device("cpu"))
 
@@ -72,11 +74,25 @@ def test_the_rate_rises_holds_and_falls():
     assert Stage("toy", steps=100, rate=1.0, decay=0.0, warmup=10).scale(99) == 1.0
 
 
+def test_a_folder_of_another_recipe_is_refused(tmp_path, monkeypatch, capsys):
+    (tmp_path / "settings.json").write_text(json.dumps(settings(2, seed=0)))
+    arguments = ["training", "--out", str(tmp_path), "--seed", "1", "--processes", "3"]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(SystemExit):
+        main()
+    assert "holds a run with another seed, processes: give another --out" in capsys.readouterr().err
+    assert json.loads((tmp_path / "settings.json").read_text())["seed"] == 0
+
+
 def test_export_keeps_the_model(tmp_path):
     sizes = Sizes(image=32, vision_hidden=16, vision_mlp=16, hidden=24, mlp=16, layers=2)
     processor = build_processor(sizes)
     model = build_model(sizes, processor.tokenizer)
-    torch.save({"modules": nn.ModuleDict({"model": model}).state_dict()}, tmp_path / "stage.pt")
+    weights = nn.ModuleDict({"model": model}).state_dict()
+    torch.save({"modules": weights, "step": 4, "steps": 5}, tmp_path / "stage.pt")
+    with pytest.raises(ValueError, match=r"at step 4 of 5: let its stage end"):
+        export(tmp_path / "stage.pt", tmp_path / "folder", sizes)
+    torch.save({"modules": weights, "step": 5, "steps": 5}, tmp_path / "stage.pt")
     export(tmp_path / "stage.pt", tmp_path / "folder", sizes)
     loaded = type(model).from_pretrained(tmp_path / "folder")
     for name, value in model.state_dict().items():

@@ -11,7 +11,7 @@ from training.llm import Recipe, _forward, _kept, llm_heads, llm_step
 from training.loop import Team
 from training.model import Sizes, build_model, build_processor
 from training.text import IGNORED, Turn, draw_turns, make_tokens
-from training.vision import pixels, subsample_chroma, vision_heads, vision_step
+from training.vision import encode, pixels, subsample_chroma, vision_heads, vision_step
 
 SIZES = Sizes(image=32, vision_hidden=16, vision_mlp=16, hidden=24, mlp=16, layers=4, heads=3, kv_heads=1)
 SHORT = [family for family, options in FAMILIES.items() if options]
@@ -66,6 +66,14 @@ def test_each_packed_turn_equals_its_question_asked_alone(model, processor):
         hidden = _forward(model, processor.tokenizer, features, tokens, everything(1, 5))
         packed = model.lm_head(hidden[tokens.targets != IGNORED])
     torch.testing.assert_close(packed, torch.cat(alone), atol=2e-5, rtol=1e-4)
+
+
+def test_the_first_stage_trains_the_tokens_that_the_llm_reads(model):
+    scenes = [sample_scene(scene_rng("train", 0, index), 4) for index in range(2)]
+    with torch.no_grad():
+        tokens = encode(model, pixels(render(scenes, SIZES.image).frames).flatten(0, 1))[1]
+        read = features_of(model, scenes)[:, :-1]
+    torch.testing.assert_close(tokens.reshape(read.shape), read, atol=0, rtol=0)
 
 
 def test_a_chat_sees_its_earlier_turns(model, processor):
