@@ -23,13 +23,14 @@ from typer.testing import CliRunner
 
 from sharpv.cli import output
 from sharpv.cli.app import app
-from sharpv.cli.demo_run import Demo, Row, choose, is_right
+from sharpv.cli.demo_run import Demo, Row, choose
 from sharpv.cli.demo_show import pages
 from sharpv.cli.output import Terminal
 from sharpv.hf.ask import Answer
 from sharpv.report import Report
 from sharpv.shapesqa import FAMILIES, Question
 from sharpv.shapesqa.files import MARK
+from sharpv.shapesqa.questions import is_right
 from sharpv.video import Video, read_video
 
 COLOUR = re.compile(r"\x1b\[[\d;]*m")

@@ -14,6 +14,7 @@ from sharpv.errors import InputError
 from sharpv.hf.ask import VideoModel
 from sharpv.shapesqa import Question, caption_facts
 from sharpv.shapesqa.files import FPS
+from sharpv.shapesqa.questions import is_right
 
 __all__ = ["Batch", "Choices", "answer", "batches", "build_prompts", "grade"]
 
@@ -154,18 +155,12 @@ def grade(question: Question, said: str) -> tuple[bool, float | None]:
     """Compares an answer with the truth.
 
     Returns:
-        Whether it is right, and of a caption the share of the true facts that it states. A caption is right
-        if it states all of them and nothing else; any other answer if it is the same text but for case,
-        spaces and a full stop.
+        Whether it is right, and of a caption the share of the true facts that it states.
     """
     if question.options:
-        return _normal(said) == _normal(question.answer), None
+        return is_right(question, said), None
     truth, found = caption_facts(question.answer), caption_facts(said)
-    return found == truth, sum(found.get(name) == fact for name, fact in truth.items()) / len(truth)
-
-
-def _normal(text: str) -> str:
-    return " ".join(text.lower().split()).rstrip(". ")
+    return is_right(question, said), sum(found.get(name) == fact for name, fact in truth.items()) / len(truth)
 
 
 def _ends(model: Any) -> list[int]:

@@ -11,9 +11,10 @@ from sharpv.hf.ask import Answer, VideoModel
 from sharpv.hf.ask import ask as ask_model
 from sharpv.shapesqa import Question, Sample, caption_facts, iterate, render_clip
 from sharpv.shapesqa.files import FPS, write_clip
+from sharpv.shapesqa.questions import is_right
 from sharpv.video import Sampling, Video, read_video
 
-__all__ = ["MAKER", "TOY_NOTE", "Demo", "Row", "choose", "facts_right", "is_right", "run_demo"]
+__all__ = ["MAKER", "TOY_NOTE", "Demo", "Row", "choose", "facts_right", "run_demo"]
 
 SCHEMA_VERSION = 1
 MAKER = "sharpv demo"
@@ -90,13 +91,6 @@ def _answer(question: Question, answer: Answer) -> dict[str, Any]:
         "right": is_right(question, answer.text),
         "report": answer.report.to_dict(),
     }
-
-
-def is_right(question: Question, text: str) -> bool:
-    """Whether an answer is the truth; of a caption, whether it states every fact and no other."""
-    if question.family == "caption":
-        return caption_facts(text) == caption_facts(question.answer)
-    return text.strip().lower() == question.answer
 
 
 def facts_right(question: Question, text: str) -> tuple[int, int]:

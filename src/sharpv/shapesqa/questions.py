@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sharpv.shapesqa.scene import COLOURS, DIRECTIONS, KINDS, QUADRANTS, SHAPES, Scene, Shape, quadrant
 
-__all__ = ["CAPTION", "FAMILIES", "Question", "caption", "caption_facts", "is_clear", "questions"]
+__all__ = ["CAPTION", "FAMILIES", "Question", "caption", "caption_facts", "is_clear", "is_right", "questions"]
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five")
 FAMILIES = {
@@ -97,6 +97,21 @@ def caption_facts(text: str) -> dict[str, str]:
             name, rest = words[1], " ".join(words[2:])
             facts[name] = f"{facts[name]}; {rest}" if name in facts else rest
     return facts
+
+
+def is_right(question: Question, said: str) -> bool:
+    """Whether an answer is the truth.
+
+    A caption is right if it states all true facts and nothing else; any other answer if it is the same text
+    but for case, spaces and a full stop.
+    """
+    if not question.options:
+        return caption_facts(said) == caption_facts(question.answer)
+    return _normal(said) == _normal(question.answer)
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.lower().split()).rstrip(". ")
 
 
 def _article(word: str) -> str:
