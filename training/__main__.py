@@ -10,7 +10,11 @@ from pathlib import Path
 import torch
 import torch.multiprocessing as mp
 
+from training.export import export
 from training.stages import settings, train
+
+SHIPPED = {"refine": "dense", "drop": "default"}
+"""The stages whose checkpoints are exported, and the folders that they go to."""
 
 
 def main() -> None:
@@ -24,6 +28,9 @@ def main() -> None:
         "--processes", type=int, default=1 if torch.cuda.is_available() else min(2, os.cpu_count() or 1)
     )
     options = parser.parse_args()
+    gpus = torch.cuda.device_count()
+    if gpus and options.processes > gpus:
+        parser.error(f"--processes {options.processes}: each needs a GPU of its own, and here are {gpus}")
     options.out.mkdir(parents=True, exist_ok=True)
     mine, path = settings(options.processes, options.seed), options.out / "settings.json"
     theirs = json.loads(path.read_text()) if path.exists() else mine
@@ -36,6 +43,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     arguments = (options.processes, options.out, options.seed)
     mp.start_processes(train, arguments, options.processes, daemon=True, start_method="spawn")
+    for stage, name in SHIPPED.items():
+        export(options.out / f"{stage}.pt", options.out / name)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The stages of the LLM: what each token is about, then answers, then answers from fewer tokens."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -40,6 +41,7 @@ class Recipe(NamedTuple):
         compressed: share of the steps whose clips lose colour resolution as an mp4's do.
         text: whether questions are asked; without, only the layers below the heads run.
         heads: whether the dense heads learn.
+        ties: whether the questions that only training asks are among the text.
     """
 
     frames: tuple[int, ...]
@@ -50,6 +52,7 @@ class Recipe(NamedTuple):
     compressed: float = 0.0
     text: bool = True
     heads: bool = True
+    ties: bool = True
 
 
 def llm_heads(sizes: Sizes) -> nn.ModuleDict:
@@ -67,10 +70,6 @@ def llm_step(
     recipe: Recipe,
 ) -> Callable[[int], tuple[Tensor, dict[str, float]]]:
     """Returns the function that computes one step's loss."""
-    seen: dict[int, Tensor] = {}
-    for layers in TAPS:
-        layer = model.model.language_model.layers[layers - 1]
-        layer.register_forward_hook(partial(_keep, seen, layers))
 
     def step(number: int) -> tuple[Tensor, dict[str, float]]:
         shared = scene_rng("train", seed, recipe.first + number * (team.size + 1))
@@ -86,13 +85,14 @@ def llm_step(
         kept = _kept(len(scenes), n * sizes.tokens_per_frame, ratio, rng).to(team.device)
         loss = features.new_zeros(())
         figures: dict[str, float] = {}
-        if recipe.text:
-            turns = [draw_turns(scene, rng) for scene in scenes]
-            tokens = make_tokens(turns, tokenizer, SHORT, chat=chat)
-            tokens = Tokens(*(part.to(team.device) for part in tokens))
-            loss, figures = _answers(model, _forward(model, tokenizer, features, tokens, kept), tokens)
-        else:
-            _watch_only(model, tokenizer, features)
+        with _tapped(model) as seen:
+            if recipe.text:
+                turns = [draw_turns(scene, rng, ties=recipe.ties) for scene in scenes]
+                tokens = make_tokens(turns, tokenizer, SHORT, chat=chat)
+                tokens = Tokens(*(part.to(team.device) for part in tokens))
+                loss, figures = _answers(model, _forward(model, tokenizer, features, tokens, kept), tokens)
+            else:
+                _watch_only(model, tokenizer, features)
         if recipe.heads:
             labels = token_labels(scenes, cells(drawn.owner, sizes.side // 2, LEAST["token"]))
             states = {layers: hidden[:, 2 : 2 + kept.shape[1] - 1] for layers, hidden in seen.items()}
@@ -101,6 +101,19 @@ def llm_step(
         return loss, figures
 
     return step
+
+
+@contextmanager
+def _tapped(model: LlavaOnevisionForConditionalGeneration) -> Iterator[dict[int, Tensor]]:
+    """Keeps the hidden states behind the layers of `TAPS` while it is entered, by the number of layers."""
+    seen: dict[int, Tensor] = {}
+    layers = model.model.language_model.layers
+    handles = [layers[n - 1].register_forward_hook(partial(_keep, seen, n)) for n in TAPS]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _keep(seen: dict[int, Tensor], layers: int, _: nn.Module, __: Any, out: Any) -> None:

@@ -55,7 +55,7 @@ class Stage:
         name: of its checkpoint and its lines in the log.
         steps: of the optimisers.
         rate: learning rate of Muon at its peak; AdamW has half of it.
-        decay: the share of the steps, at the end, over which the rate falls to zero.
+        decay: the share of the steps, at the end, over which the rate falls to 2 % of it.
         warmup: steps over which it rises.
         log_every: steps between lines in the log.
         save_every: steps between checkpoints.

@@ -40,7 +40,8 @@ SENTENCES = (
     "Which colour appears first?",
     "Which colour appears last?",
     "Which colour disappears?",
-    "a red circle moves left. an orange ring stays. the scene changes. from to one two",
+    "a red circle moves left. an orange ring stays. a blue cross comes and goes. the scene changes.",
+    "from to one two",
     "user assistant system",
 )
 CHAT_TEMPLATE = (

@@ -48,11 +48,18 @@ class Tokens(NamedTuple):
     families: Tensor
 
 
-def draw_turns(scene: Scene, rng: np.random.Generator) -> list[Turn]:
-    """Draws the turns of one video in random order."""
+def draw_turns(scene: Scene, rng: np.random.Generator, *, ties: bool) -> list[Turn]:
+    """Draws the turns of one video in random order.
+
+    Args:
+        scene: that the video shows.
+        rng: draws the questions, and their order.
+        ties: whether the two questions that only training asks are among them.
+    """
     turns = [Turn(q.family, q.text, q.answer) for q in questions(scene, rng)]
-    turns.append(Turn("details", DETAILS, _details(scene, rng)))
-    turns.append(Turn("lists", LISTS, _lists(scene, rng)))
+    if ties:
+        turns.append(Turn("details", DETAILS, _details(scene, rng)))
+        turns.append(Turn("lists", LISTS, _lists(scene, rng)))
     return [turns[i] for i in rng.permutation(len(turns))]
 
 
@@ -72,7 +79,7 @@ def _details(scene: Scene, rng: np.random.Generator) -> str:
 
 def _lists(scene: Scene, rng: np.random.Generator) -> str:
     """Sorts the colours by what the shapes do."""
-    groups: dict[str, list[str]] = {"moves": [], "stays": [], "appears": [], "disappears": []}
+    groups: dict[str, list[str]] = {name: [] for name in ("moves", "stays", "comes", "appears", "disappears")}
     shapes = [scene.shapes[i] for i in rng.permutation(len(scene.shapes))]
     for shape in sorted(shapes, key=lambda shape: shape.first):
         groups[_life(scene, shape).split()[0]].append(shape.colour)
@@ -82,11 +89,11 @@ def _lists(scene: Scene, rng: np.random.Generator) -> str:
 def _life(scene: Scene, shape: Shape) -> str:
     if shape.direction:
         return f"moves {shape.direction}"
-    if shape.first > 0:
-        return (
-            f"appears {'first' if shape.first == min(s.first for s in scene.shapes if s.first) else 'last'}"
-        )
-    return "disappears" if shape.last < scene.frames - 1 else "stays"
+    comes, goes = shape.first > 0, shape.last < scene.frames - 1
+    if comes and goes:
+        earliest = min(other.first for other in scene.shapes if other.first)
+        return f"comes {'first' if shape.first == earliest else 'last'}"
+    return "appears" if comes else "disappears" if goes else "stays"
 
 
 def make_tokens(

@@ -65,7 +65,7 @@ def answer(question: Question, scene: Scene, frames: np.ndarray, shapes: np.ndar
         case "order":
             return colours[(min if "first" in question.text else max)(came, key=came.get)]
         case "vanish":
-            return colours[next(i for i, seen in enumerate(visible) if not seen[-1])]
+            return colours[next(i for i, seen in enumerate(visible) if seen[0] and not seen[-1])]
     raise AssertionError(question.family)
 
 

@@ -44,7 +44,7 @@ def everything(rows, frames):
 
 def test_each_packed_turn_equals_its_question_asked_alone(model, processor):
     scene = sample_scene(scene_rng("train", 0, 3), 5)
-    turns = draw_turns(scene, np.random.default_rng(0))[:5]
+    turns = draw_turns(scene, np.random.default_rng(0), ties=True)[:5]
     tokens = make_tokens([turns], processor.tokenizer, SHORT, chat=False)
     with torch.no_grad():
         features = features_of(model, [scene])

@@ -121,15 +121,19 @@ def _article(word: str) -> str:
 def _action(scene: Scene, shape: Shape) -> str:
     if shape.direction:
         return f"moves {shape.direction}"
-    if shape.first > 0:
-        return "appears"
-    return "disappears" if shape.last < scene.frames - 1 else "stays"
+    comes, goes = shape.first > 0, shape.last < scene.frames - 1
+    if comes and goes:
+        return "comes and goes"
+    return "appears" if comes else "disappears" if goes else "stays"
 
 
 def _about_motion(scene: Scene) -> list[tuple[str, str, str]]:
     movers = [shape for shape in scene.shapes if shape.direction]
-    found = [("move_count", "How many shapes move?", NUMBERS[len(movers)])]
-    if len(movers) == 1:
+    found = []
+    # Where a cut puts every shape elsewhere, "moves" could mean that as well.
+    if not scene.cut_moves_shapes:
+        found.append(("move_count", "How many shapes move?", NUMBERS[len(movers)]))
+    if len(movers) == 1 and not scene.cut_moves_shapes:
         found.append(("moving_colour", "What colour is the shape that moves?", movers[0].colour))
         found.append(("moving_shape", "What shape is the one that moves?", movers[0].kind))
     for shape in movers:
@@ -148,11 +152,10 @@ def _about_motion(scene: Scene) -> list[tuple[str, str, str]]:
 def _about_events(scene: Scene, rng: np.random.Generator) -> list[tuple[str, str, str]]:
     late = sorted((shape for shape in scene.shapes if shape.first > 0), key=lambda shape: shape.first)
     gone = [shape for shape in scene.shapes if shape.last < scene.frames - 1]
-    found = [("vanish", "Which colour disappears?", shape.colour) for shape in gone]
-    if late:
+    if len(late) == 2:
         which, shape = ("first", late[0]) if rng.random() < 0.5 else ("last", late[-1])
-        found.append(("order", f"Which colour appears {which}?", shape.colour))
-    return found
+        return [("order", f"Which colour appears {which}?", shape.colour)]
+    return [("vanish", "Which colour disappears?", shape.colour) for shape in gone]
 
 
 def is_clear(point: NDArray[np.float64]) -> bool:

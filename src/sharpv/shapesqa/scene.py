@@ -52,9 +52,11 @@ HELD_OUT = frozenset(
 """Pairs of colour and kind that only the split `combinations` shows."""
 
 TYPE_SHARES = (0.14, 0.14, 0.14, 0.5, 0.08)
+MOVED_SHARE = 0.4
 MOTION_SHARES = {"static": 0.22, "slow": 0.39, "fast": 0.39}
 DISPLACEMENT = {"slow": (0.18, 0.32), "fast": (0.45, 0.68)}
 SHAPES = (2, 5)
+EVENT_SHARE = 0.45
 RADIUS = (0.085, 0.125)
 SEPARATION = 0.15
 NOISE = (0.005, 0.03)
@@ -148,12 +150,12 @@ def scene_rng(split: str, seed: int, index: int) -> np.random.Generator:
     """Returns the generator of one clip: no two of (split, seed, index) share a stream.
 
     Raises:
-        ValueError: no such split, or a negative number.
+        ValueError: no such split, or a number that is negative or 2^32 and more.
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r}: must be one of {', '.join(SPLITS)}")
-    if seed < 0 or index < 0:
-        raise ValueError(f"seed {seed}, index {index}: must not be negative")
+    if not (0 <= seed < 1 << 32 and 0 <= index < 1 << 32):
+        raise ValueError(f"seed {seed}, index {index}: must not be negative, and less than 2^32")
     return np.random.default_rng((SPLITS.index(split), seed, index))
 
 
@@ -208,7 +210,7 @@ def _try_scene(
     if kind in ("cut", "pan"):
         motion = tuple(MOTION_SHARES)[rng.choice(len(MOTION_SHARES), p=tuple(MOTION_SHARES.values()))]
     cut = int(rng.integers(1, frames)) if kind == "cut" else None
-    moves_shapes = cut is not None and rng.random() < 0.5
+    moves_shapes = cut is not None and rng.random() < MOVED_SHARE
     count = int(rng.integers(SHAPES[0], SHAPES[1] + 1))
     movers = 0 if motion == "static" else int(rng.integers(1, min(3, count) + 1))
     paths = _paths(rng, frames, motion, count, movers, cut if moves_shapes else None)
@@ -247,17 +249,31 @@ def _looks(rng: np.random.Generator, count: int, held_out: bool) -> Sequence[tup
 
 
 def _spans(rng: np.random.Generator, frames: int, count: int, movers: int) -> list[tuple[int, int]]:
-    """Draws the first and last frame of each shape: two that stay may appear late, or one may vanish."""
+    """Draws the first and last frame of each shape.
+
+    Two that stay may come and go one after the other, or one may vanish and another appear. Either is as
+    likely backwards in time, where its answer is the other shape: frames without their order do not tell.
+    """
     spans = [(0, frames - 1)] * count
-    still = range(movers, count)
+    if count - movers < 2:
+        return spans
+    one, other = rng.permutation(np.arange(movers, count))[:2]
     event = rng.random()
-    if event < 0.4 and len(still) >= 2:
-        starts = np.sort(rng.choice(np.arange(1, frames), 2, replace=False))
-        for shape, start in zip(rng.permutation(still)[:2], starts, strict=True):
-            spans[shape] = (int(start), frames - 1)
-    elif event < 0.8 and len(still) >= 1:
-        spans[rng.choice(still)] = (0, int(rng.integers(1, frames)) - 1)
+    if event < EVENT_SHARE:
+        spans[one], spans[other] = _staggered(rng, frames)
+    elif event < 2 * EVENT_SHARE:
+        spans[one] = (0, int(rng.integers(1, frames)) - 1)
+        spans[other] = (int(rng.integers(1, frames)), frames - 1)
     return spans
+
+
+def _staggered(rng: np.random.Generator, frames: int) -> list[tuple[int, int]]:
+    """Draws two spans within the clip; the second both starts and ends after the first."""
+    inner = np.arange(1, frames - 1)
+    while True:
+        starts, ends = (np.sort(rng.choice(inner, 2, replace=False)).tolist() for _ in range(2))
+        if starts[0] <= ends[0] and starts[1] <= ends[1]:
+            return list(zip(starts, ends, strict=True))
 
 
 def _paths(
