@@ -18,7 +18,7 @@ def run(*arguments):
 
 def test_make_writes_a_dataset_and_sums_it_up(tmp_path):
     options = ["--n", "4", "--split", "validation", "--size", "32", "--frames", "6", "--seed", "2"]
-    result = run("make", "-o", tmp_path / "new", *options, "--scene", "cut")
+    result = run("make", "-o", tmp_path / "new", *options, "--scene-type", "cut")
     assert result.exit_code == 0, result.output
     records = load(tmp_path / "new")
     assert {(r.split, r.size, r.frames, r.seed, r.scene) for r in records} == {
@@ -55,17 +55,18 @@ def test_a_folder_with_something_in_it_fails(tmp_path):
     "options",
     [
         ["--split", "tset"],
-        ["--scene", "still"],
+        ["--scene-type", "still"],
         ["--n", "0"],
         ["--frames", "33"],
         ["--size", "8"],
         ["--seed", "-1"],
+        ["--seed", str(1 << 32)],
     ],
 )
 def test_wrong_options_are_usage_errors(tmp_path, options):
     result = run("make", "-o", tmp_path / "new", *options)
     assert result.exit_code == 2
-    assert options[0].removeprefix("--") in result.stderr
+    assert options[0].removeprefix("--").replace("-", "_") in result.stderr
     assert not (tmp_path / "new").exists()
 
 
@@ -80,12 +81,16 @@ def test_leaks_prints_a_table_and_json(monkeypatch):
     monkeypatch.setattr(leaks_module, "leak_report", lambda *args, **settings: report)
     shown = run("leaks")
     assert shown.exit_code == 0, shown.output
-    for family in leaks_module.NEEDS:
-        assert family in shown.stdout
+    for leaks in report.families:
+        line = next(line for line in shown.stdout.splitlines() if line.startswith(leaks.family))
+        assert line.endswith(f"0.500 {leaks.bag.counts:.3f}" if leaks.bag else " -")
     found = json.loads(run("leaks", "--json").stdout)
     assert found["unfair"] == []
     assert found["clips"] == 500
-    assert {family["family"] for family in found["families"]} == set(leaks_module.NEEDS)
+    bags = {family["family"]: family["bag"] for family in found["families"]}
+    assert set(bags) == set(leaks_module.NEEDS)
+    assert {family for family, bag in bags.items() if bag} == {"order", "vanish"}
+    assert bags["order"]["chance"] == 0.5
 
     leaky = tuple(replace(family, blind=0.9) for family in report.families)
     monkeypatch.setattr(
@@ -96,6 +101,8 @@ def test_leaks_prints_a_table_and_json(monkeypatch):
     assert "error: direction: 0.900 right blind" in failed.stderr
 
 
-@pytest.mark.parametrize("options", [["--n", "99"], ["--split", "tset"]])
+@pytest.mark.parametrize("options", [["--n", "99"], ["--split", "tset"], ["--seed", str(1 << 32)]])
 def test_leaks_refuses_wrong_options(options):
-    assert run("leaks", *options).exit_code == 2
+    result = run("leaks", *options)
+    assert result.exit_code == 2
+    assert options[0].removeprefix("--") in result.stderr

@@ -123,6 +123,7 @@ def test_a_part_is_not_taken_for_the_whole(tmp_path, monkeypatch):
         ({"frames": 3}, "frames 3"),
         ({"size": 8}, "at least 16 pixels"),
         ({"seed": -1}, "must not be negative"),
+        ({"seed": 1 << 32}, r"less than 2\^32"),
     ],
 )
 def test_wrong_settings_touch_no_folder(tmp_path, settings, message):

@@ -4,20 +4,25 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from sharpv.shapesqa import FAMILIES, render, sample_scene, scene_rng
 from sharpv.shapesqa import dataset as dataset_module
+from sharpv.shapesqa import draw as draw_module
 from sharpv.shapesqa import probe as probe_module
-from sharpv.shapesqa import scene as scene_module
-from sharpv.shapesqa.leaks import NEEDS, leak_report, unfair
+from sharpv.shapesqa.files import write
+from sharpv.shapesqa.leaks import ALLOWANCE, NEEDS, SIGMAS, leak_report, unfair
 from sharpv.shapesqa.oneframe import HONEST, TELLING, View
-from sharpv.shapesqa.probe import DESCRIPTIONS, fit
+from sharpv.shapesqa.probe import DESCRIPTIONS, fit, pictures
 from sharpv.shapesqa.scene import DIRECTIONS
+from sharpv.video import Sampling, read_video
+
+WRITTEN = 300
 
 
 @pytest.fixture(scope="module")
 def report():
-    return leak_report(1200, split="train", seed=5)
+    return leak_report(1600, split="train", seed=5)
 
 
 def named(report, family):
@@ -30,7 +35,7 @@ def test_nothing_that_needs_watching_can_be_had_without(report):
 
 @pytest.mark.parametrize("frames", [4, 32])
 def test_short_and_long_clips_are_fair_too(frames):
-    assert unfair(leak_report(600, split="validation", frames=frames)) == ()
+    assert unfair(leak_report(700, split="validation", frames=frames)) == ()
 
 
 def test_every_family_with_options_is_looked_at(report):
@@ -55,6 +60,14 @@ def test_what_one_frame_tells_of_a_direction_is_known(report):
         assert 0.2 < max(*frame.rules.values(), frame.probe) < 0.33
 
 
+def test_counting_frames_tells_no_more_than_which_two_shapes_an_event_concerns(report):
+    for leaks in report.families:
+        assert (leaks.bag is not None) == (leaks.family in ("order", "vanish"))
+        if leaks.bag:
+            assert leaks.bag.chance == 0.5
+            assert abs(leaks.bag.counts - 0.5) < 3.5 * np.sqrt(0.25 / leaks.n)
+
+
 def test_the_report_of_the_held_out_pairs_knows_that_they_were_chosen():
     report = leak_report(600, split="combinations")
     assert named(report, "recog").blind > 0.3
@@ -62,7 +75,7 @@ def test_the_report_of_the_held_out_pairs_knows_that_they_were_chosen():
 
 
 def test_a_start_that_depends_on_the_direction_is_caught(monkeypatch):
-    fair = scene_module._path
+    fair = draw_module._path
 
     def from_the_other_side(rng, frames, motion, jump):
         path, way = fair(rng, frames, motion, jump)
@@ -71,10 +84,29 @@ def test_a_start_that_depends_on_the_direction_is_caught(monkeypatch):
             path = np.where(DIRECTIONS[way], path - path[0] + 0.5 - shift, path) % 1.0
         return path, way
 
-    monkeypatch.setattr(scene_module, "_path", from_the_other_side)
+    monkeypatch.setattr(draw_module, "_path", from_the_other_side)
     found = unfair(leak_report(500))
     assert any(line.startswith("direction") and "first frame" in line for line in found)
     assert any("probe" in line for line in found)
+
+
+def test_events_that_counting_frames_answers_are_caught(monkeypatch):
+    def one_way(rng, frames, count, movers):
+        """Two appear and stay until the end, or one vanishes alone."""
+        spans = [(0, frames - 1)] * count
+        still = rng.permutation(np.arange(movers, count))
+        if len(still) > 1 and rng.random() < 0.5:
+            starts = np.sort(rng.choice(np.arange(1, frames), 2, replace=False)).tolist()
+            for shape, start in zip(still[:2], starts, strict=True):
+                spans[shape] = (start, frames - 1)
+        elif len(still):
+            spans[still[0]] = (0, int(rng.integers(1, frames)) - 1)
+        return spans
+
+    monkeypatch.setattr(draw_module, "_spans", one_way)
+    found = unfair(leak_report(500))
+    for family in ("order", "vanish"):
+        assert any(line.startswith(f"{family}: 1.000 right from the frames without") for line in found)
 
 
 def test_movers_that_are_drawn_first_are_caught(monkeypatch):
@@ -103,8 +135,28 @@ def test_backgrounds_that_give_a_cut_away_are_caught(monkeypatch):
     assert any("pixels" in line for line in found)
 
 
+def test_the_pixels_of_a_written_clip_do_not_give_a_cut_away(tmp_path):
+    """The middle frame as a user gets it, shapes and codec included. Its 300 clips take 7 s."""
+    records = [record for record in write(tmp_path, WRITTEN, seed=3) if record.family == "scene_change"]
+    clips = np.stack([read_video(record.video, Sampling.all()).frames for record in records])
+    middle = torch.from_numpy(clips[:, 4]).permute(0, 3, 1, 2)
+    answers = np.array([record.options.index(record.answer) for record in records])
+    cuts = torch.tensor([record.truth["cut"] or 8 for record in records])
+    learn = np.arange(WRITTEN) % 2 == 0
+
+    def right(frames):
+        described = pictures(frames)
+        found = np.where(learn, *(fit(described, answers, fold) for fold in (~learn, learn)))
+        return (found == answers).mean()
+
+    most = 0.5 + ALLOWANCE + SIGMAS * np.sqrt(0.25 / WRITTEN)
+    assert right(middle) < most
+    darker = torch.where((cuts <= 4)[:, None, None, None], middle // 4, middle)
+    assert right(darker) > most
+
+
 def test_answers_that_are_not_balanced_are_caught(monkeypatch):
-    monkeypatch.setattr(scene_module, "DIRECTIONS", {"up": (0, -1), "left": (-1, 0)})
+    monkeypatch.setattr(draw_module, "DIRECTIONS", {"up": (0, -1), "left": (-1, 0)})
     found = unfair(leak_report(500))
     assert any(line.startswith("direction") and "blind" in line for line in found)
 

@@ -27,6 +27,29 @@ def test_every_answer_can_be_seen_in_the_drawn_clip(samples, drawn):
     assert min(families.values()) >= 10
 
 
+OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
+
+
+def test_a_clip_that_runs_backwards_has_the_other_answer(samples, drawn):
+    """So frames without their order do not tell it."""
+    turned = Counter()
+    for sample, (frames, shapes) in zip(samples, drawn, strict=True):
+        last = sample.scene.frames - 1
+        events = {s.colour for s in sample.scene.shapes if (s.first, s.last) != (0, last)}
+        for question in sample.questions:
+            if question.family not in ("direction", "start_pos", "end_pos", "order", "vanish"):
+                continue
+            turned[question.family] += 1
+            found = twin.answer(question, sample.scene, frames[::-1], shapes[:, ::-1])
+            if question.family == "direction":
+                assert found == OPPOSITE[question.answer], sample.name
+            elif question.family in ("order", "vanish"):
+                assert {found} == events - {question.answer}, sample.name
+            else:
+                assert found != question.answer, sample.name
+    assert min(turned.values()) >= 10
+
+
 def test_every_question_offers_the_options_of_its_family(samples):
     for sample in samples:
         for question in sample.questions:
@@ -41,6 +64,7 @@ def test_no_question_is_asked_twice(samples):
 
 
 def test_a_caption_states_every_shape_and_the_scene(samples):
+    actions = set()
     for sample in samples:
         scene = sample.scene
         facts = caption_facts(caption(scene))
@@ -56,8 +80,10 @@ def test_a_caption_states_every_shape_and_the_scene(samples):
             }
             action = f"moves {shape.direction}" if shape.direction else still[came, went]
             assert facts[shape.colour] == f"{shape.kind} {action}"
+            actions.add(action.removesuffix(f" {shape.direction}"))
         asked = next(question for question in sample.questions if question.family == "caption")
         assert (asked.text, asked.answer) == (CAPTION, caption(scene))
+    assert actions == {"moves", "stays", "appears", "disappears", "comes and goes"}
 
 
 def test_a_caption_that_contradicts_itself_equals_no_truth():
@@ -91,6 +117,38 @@ def test_a_start_says_nothing_of_the_direction(many):
                 table[quadrants.index(quadrant(shape.path[0])), ways.index(shape.direction)] += 1
     expected = table.sum(1, keepdims=True) * table.sum(0) / table.sum()
     assert ((table - expected) ** 2 / expected).sum() < 27.9
+
+
+def test_what_moves_is_not_asked_where_a_cut_moves_every_shape(many):
+    families, seen = {"move_count", "moving_colour", "moving_shape"}, Counter()
+    for sample in many:
+        movers = sum(shape.direction is not None for shape in sample.scene.shapes)
+        asked = families & {question.family for question in sample.questions}
+        if sample.scene.cut_moves_shapes:
+            assert not asked
+        else:
+            assert asked == (families if movers == 1 else {"move_count"})
+        seen[sample.scene.cut_moves_shapes, movers == 1] += 1
+    assert len(seen) == 4
+
+
+def test_events_are_asked_of_shapes_that_really_come_and_go(many):
+    seen = Counter()
+    for sample in many:
+        shapes, last = sample.scene.shapes, sample.scene.frames - 1
+        asked = {question.family: question for question in sample.questions}
+        visitors = [shape for shape in shapes if shape.first > 0 and shape.last < last]
+        leavers = [shape for shape in shapes if shape.first == 0 and shape.last < last]
+        assert ("order" in asked) == bool(visitors)
+        assert ("vanish" in asked) == bool(leavers)
+        if visitors:
+            which = min if asked["order"].text == "Which colour appears first?" else max
+            assert len({shape.first for shape in visitors}) == len(visitors) == 2
+            assert asked["order"].answer == which(visitors, key=lambda shape: shape.first).colour
+        if leavers:
+            assert [shape.colour for shape in leavers] == [asked["vanish"].answer]
+        seen[bool(visitors), bool(leavers)] += 1
+    assert set(seen) == {(False, False), (True, False), (False, True)}
 
 
 def test_places_are_asked_only_where_they_are_clear_and_differ(many):

@@ -39,8 +39,6 @@ def answer(question: Question, scene: Scene, frames: np.ndarray, shapes: np.ndar
     cut = change_of_scene(frames, shapes)
     visible = shapes.any((2, 3))
     colours = [shape.colour for shape in scene.shapes]
-    ways = [_way(pixels, cut) for pixels in shapes]
-    movers = [i for i, way in enumerate(ways) if way]
     came = {i: int(seen.argmax()) for i, seen in enumerate(visible) if not seen[0]}
     asked = next((i for i, colour in enumerate(colours) if colour in question.text.split()), None)
     match question.family:
@@ -51,13 +49,13 @@ def answer(question: Question, scene: Scene, frames: np.ndarray, shapes: np.ndar
         case "shape_count":
             return NUMBERS[int(visible.any(1).sum())]
         case "move_count":
-            return NUMBERS[len(movers)]
+            return NUMBERS[len(_movers(shapes, cut))]
         case "moving_colour":
-            return colours[movers[0]]
+            return colours[_movers(shapes, cut)[0]]
         case "moving_shape":
-            return scene.shapes[movers[0]].kind
+            return scene.shapes[_movers(shapes, cut)[0]].kind
         case "direction":
-            return ways[asked]
+            return _way(shapes[asked], cut)
         case "start_pos":
             return _quadrant(shapes[asked][0])
         case "end_pos":
@@ -67,6 +65,10 @@ def answer(question: Question, scene: Scene, frames: np.ndarray, shapes: np.ndar
         case "vanish":
             return colours[next(i for i, seen in enumerate(visible) if seen[0] and not seen[-1])]
     raise AssertionError(question.family)
+
+
+def _movers(shapes: np.ndarray, cut: int | None) -> list[int]:
+    return [i for i, pixels in enumerate(shapes) if _way(pixels, cut)]
 
 
 def _way(pixels: np.ndarray, cut: int | None) -> str | None:

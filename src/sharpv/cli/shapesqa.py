@@ -25,7 +25,9 @@ shapesqa = typer.Typer(
 )
 
 Split = Annotated[str, typer.Option(help="train, validation, test or combinations.")]
-Seed = Annotated[int, typer.Option(min=0, help="Another seed, another dataset of the same split.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**32 - 1, help="Another seed, another dataset of the same split.")
+]
 ClipFrames = Annotated[int, typer.Option(min=4, max=32, help="Frames of each clip.")]
 
 
@@ -38,7 +40,7 @@ def make(
     size: Annotated[int, typer.Option(min=16, help="Side of a frame in pixels.")] = 64,
     frames: ClipFrames = 8,
     seed: Seed = 0,
-    scene: Annotated[
+    scene_type: Annotated[
         str | None, typer.Option(help="Only static, slow, fast, cut or pan. [default: all]")
     ] = None,
     json: Json = False,
@@ -51,7 +53,14 @@ def make(
     start = time.perf_counter()
     try:
         records = write(
-            folder, n, split=split, seed=seed, size=size, frames=frames, scene_type=scene, log=_progress(n)
+            folder,
+            n,
+            split=split,
+            seed=seed,
+            size=size,
+            frames=frames,
+            scene_type=scene_type,
+            log=_progress(n),
         )
     except InputError:
         raise
@@ -92,7 +101,7 @@ def leaks(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show what can be had without watching: by a constant answer, blind, or from a single frame."""
+    """Show what can be had without watching: by a constant answer, blind, from one frame, or in any order."""
     from sharpv.shapesqa.leaks import leak_report, unfair
 
     try:
@@ -111,15 +120,21 @@ def leaks(
 
 
 def _show(report: "LeakReport") -> None:
-    """Prints a line for each family: in the columns of a frame the chance, the best rule and the probe."""
+    """Prints a line for each family.
+
+    Of a frame it shows the chance, the best rule and the probe; of all frames without their order the chance
+    and the rule that counts them.
+    """
     times = [frame.frame for frame in report.families[0].frames]
     rows: list[list[Any]] = []
     for family in report.families:
         row = [family.family, family.needs, family.n, f"{family.constant:.3f}", f"{family.blind:.3f}"]
         row += [f"{f.chance:.3f} {max(f.rules.values()):.3f} {f.probe:.3f}" for f in family.frames]
+        row.append(f"{family.bag.chance:.3f} {family.bag.counts:.3f}" if family.bag else "-")
         rows.append(row)
     columns = ["family", "needs", "n", "constant", "blind"]
-    output.table(columns + [f"{name}: chance rule probe" for name in times], rows)
+    columns += [f"{name}: chance rule probe" for name in times]
+    output.table([*columns, "no order: chance counts"], rows)
     output.answer(f"\nscene change from the pixels of the middle frame: {report.pixels:.3f}")
 
 

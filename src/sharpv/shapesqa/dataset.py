@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sharpv.shapesqa.draw import sample_scene, scene_rng
 from sharpv.shapesqa.questions import FAMILIES, Question, questions
-from sharpv.shapesqa.scene import Scene, sample_scene, scene_rng
+from sharpv.shapesqa.scene import Scene
 
 __all__ = ["Sample", "iterate", "take"]
 
@@ -31,7 +32,7 @@ def iterate(
 
     Args:
         split: one of `SPLITS`.
-        seed: another seed, another dataset of the same split.
+        seed: less than 2^32; another seed, another dataset of the same split.
         frames: of each clip, 4 to 32.
         scene_type: one of `SCENE_TYPES`; None mixes them.
 

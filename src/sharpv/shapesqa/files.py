@@ -86,7 +86,7 @@ def write(
         folder: where to; made where it is missing. It must be empty, and is left as it was on a failure.
         clips: how many, at least 1; the first of the split and seed.
         split: one of `SPLITS`.
-        seed: another seed, another dataset of the same split.
+        seed: less than 2^32; another seed, another dataset of the same split.
         size: side of a frame in pixels, at least 16.
         frames: of each clip, 4 to 32.
         scene_type: one of `SCENE_TYPES`; None mixes them.

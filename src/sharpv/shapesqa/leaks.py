@@ -11,10 +11,20 @@ from numpy.typing import NDArray
 
 from sharpv.shapesqa.dataset import Sample, iterate
 from sharpv.shapesqa.oneframe import HONEST, TELLING, Rule, View
-from sharpv.shapesqa.probe import features, fit, pictures
+from sharpv.shapesqa.probe import backgrounds, features, fit, pictures
 from sharpv.shapesqa.questions import FAMILIES, Question
+from sharpv.shapesqa.scene import Scene
 
-__all__ = ["ALLOWANCE", "NEEDS", "FamilyLeaks", "FrameLeaks", "LeakReport", "leak_report", "unfair"]
+__all__ = [
+    "ALLOWANCE",
+    "NEEDS",
+    "BagLeaks",
+    "FamilyLeaks",
+    "FrameLeaks",
+    "LeakReport",
+    "leak_report",
+    "unfair",
+]
 
 Need = Literal["one frame", "time"]
 NEEDS: dict[str, Need] = {
@@ -35,6 +45,7 @@ held-out kind, so a blind guess at `recog` among four kinds is right 0.25, where
 
 SIGMAS = 2.6
 FEWEST = 100
+COUNTED = ("order", "vanish")
 CHOSEN = frozenset({("combinations", "recog")})
 
 
@@ -56,6 +67,21 @@ class FrameLeaks:
 
 
 @dataclass(frozen=True, slots=True)
+class BagLeaks:
+    """What all frames of a clip give without their order: shares of right answers.
+
+    Attributes:
+        chance: of a guess among the shapes that some frames do not show. They are taken for two at least:
+            an event should concern two shapes, since backwards in time the answer is the other one.
+        counts: of the guess at the one of them that the fewest frames show, or the most, whichever was
+            better for a question's text on other clips.
+    """
+
+    chance: float
+    counts: float
+
+
+@dataclass(frozen=True, slots=True)
 class FamilyLeaks:
     """What can be had of one family without watching.
 
@@ -68,6 +94,7 @@ class FamilyLeaks:
             other clips.
         chance: of a guess among the options.
         frames: first, middle, last.
+        bag: of `order` and `vanish`; of other families None.
     """
 
     family: str
@@ -77,6 +104,7 @@ class FamilyLeaks:
     blind: float
     chance: float
     frames: tuple[FrameLeaks, ...]
+    bag: BagLeaks | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +140,7 @@ def leak_report(clips: int = 2000, *, split: str = "test", seed: int = 0, frames
     Args:
         clips: how many; a figure of n questions is good to about 1 / sqrt(n).
         split: one of `SPLITS`.
-        seed: of the dataset.
+        seed: of the dataset, less than 2^32.
         frames: of each clip, 4 to 32.
 
     Raises:
@@ -126,15 +154,16 @@ def leak_report(clips: int = 2000, *, split: str = "test", seed: int = 0, frames
         asked = _Asked(samples, family)
         if len(asked.folds) < 2 or asked.folds.all() or not asked.folds.any():
             raise ValueError(f"{clips} clips have too few questions of {family}: use more, such as 2000")
-        found.append(_family_leaks(asked, views))
+        found.append(_family_leaks(asked, views, [samples[i].scene for i in asked.clips]))
     return LeakReport(split, seed, len(samples), frames, tuple(found), _pixels(samples, frames // 2))
 
 
 def unfair(report: LeakReport) -> tuple[str, ...]:
     """Says what can be had without watching though it should not, one sentence each; empty where all is fair.
 
-    Blind, no family may be answered above chance; from one frame, no family that needs time. Above means by
-    more than `ALLOWANCE` and 2.6 standard errors (99 of 100 figures lie within).
+    Blind, no family may be answered above chance; from one frame, no family that needs time; from all frames
+    without their order, no `order` or `vanish`. Above means by more than `ALLOWANCE` and 2.6 standard errors
+    (99 of 100 figures lie within).
 
     Raises:
         ValueError: fewer than 100 questions of a family, which would let anything pass.
@@ -151,6 +180,9 @@ def unfair(report: LeakReport) -> tuple[str, ...]:
         for frame in leaks.frames if leaks.needs == "time" else ():
             for name, share in {**frame.rules, "probe": frame.probe}.items():
                 found += _judge(leaks, f"from the {frame.frame} frame ({name})", share, frame.chance)
+        if leaks.bag:
+            how = "from the frames without their order (counts)"
+            found += _judge(leaks, how, leaks.bag.counts, leaks.bag.chance)
         if leaks.family == "scene_change":
             found += _judge(leaks, "from the pixels of the middle frame", report.pixels, leaks.chance)
     return tuple(found)
@@ -201,7 +233,7 @@ class _Asked:
         return float(right.mean())
 
 
-def _family_leaks(asked: _Asked, views: Sequence[dict[str, View]]) -> FamilyLeaks:
+def _family_leaks(asked: _Asked, views: Sequence[dict[str, View]], scenes: Sequence[Scene]) -> FamilyLeaks:
     options = len(asked.questions[0].options)
     frames = []
     for name in views[0]:
@@ -223,9 +255,24 @@ def _family_leaks(asked: _Asked, views: Sequence[dict[str, View]]) -> FamilyLeak
         blind=asked.table([q.text for q in asked.questions], np.eye(options)[asked.answers]),
         chance=1 / options,
         frames=tuple(frames),
+        bag=_bag(asked, scenes) if asked.family in COUNTED else None,
     )
+
+
+def _bag(asked: _Asked, scenes: Sequence[Scene]) -> BagLeaks:
+    """Judges what counting the frames that show each shape gives, whatever their order."""
+    scores, chances = [], []
+    for question, scene in zip(asked.questions, scenes, strict=True):
+        counts = {shape.colour: shape.last - shape.first + 1 for shape in scene.shapes}
+        counts = {colour: count for colour, count in counts.items() if count < scene.frames}
+        ends = (min(counts.values()), max(counts.values()))
+        tied = [[colour for colour, count in counts.items() if count == end] for end in ends]
+        scores.append([(question.answer in colours) / len(colours) for colours in tied])
+        chances.append(1 / max(2, len(counts)))
+    found = asked.table([question.text for question in asked.questions], np.array(scores))
+    return BagLeaks(float(np.mean(chances)), found)
 
 
 def _pixels(samples: Sequence[Sample], time: int) -> float:
     asked = _Asked(samples, "scene_change")
-    return asked.probe(pictures([samples[i].scene for i in asked.clips], time))
+    return asked.probe(pictures(backgrounds([samples[i].scene for i in asked.clips], time)))

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional as F
 
 from sharpv.shapesqa.oneframe import View
@@ -13,7 +14,7 @@ from sharpv.shapesqa.questions import Question
 from sharpv.shapesqa.render import render
 from sharpv.shapesqa.scene import DIRECTIONS, KINDS, QUADRANTS, SHAPES, Scene, quadrant
 
-__all__ = ["features", "fit", "pictures"]
+__all__ = ["backgrounds", "features", "fit", "pictures"]
 
 Floats = NDArray[np.float64]
 RIDGE = 1.0
@@ -73,25 +74,35 @@ def _newton(x: Floats, chosen: Floats, right: Floats, weights: Floats) -> Floats
     return -np.linalg.solve(flat.T @ flat + 2 * RIDGE * np.eye(len(weights)), slope)
 
 
-def pictures(scenes: list[Scene], time: int) -> Floats:
-    """Draws a frame of each background as features: 4 x 4 coarse pixels, the channels' means and spreads.
+def backgrounds(scenes: list[Scene], time: int) -> Tensor:
+    """Draws one frame of each scene without its shapes: where they are, `features` says better than pixels.
+
+    Returns:
+        RGB, uint8 `[n, 3, 16, 16]`.
+    """
+    drawn = []
+    for start in range(0, len(scenes), CLIPS_AT_ONCE):
+        some = [replace(scene, shapes=()) for scene in scenes[start : start + CLIPS_AT_ONCE]]
+        drawn.append(render(some, PIXELS).frames[:, time])
+    return torch.cat(drawn)
+
+
+def pictures(frames: Tensor) -> Floats:
+    """Describes frames: 4 x 4 coarse pixels, the channels' means and spreads, and how rough they are.
+
+    Args:
+        frames: one of each clip, RGB, uint8 `[n, 3, size, size]`, size a multiple of 4.
 
     Returns:
         `[n, 2, d]`: of two options the first is described by the frame and a one, the second by zeros.
     """
-    rows = []
-    for start in range(0, len(scenes), CLIPS_AT_ONCE):
-        drawn = render([_without_shapes(scene) for scene in scenes[start : start + CLIPS_AT_ONCE]], PIXELS)
-        frame = drawn.frames[:, time].double() / 255
-        coarse, flat = F.avg_pool2d(frame, PIXELS // 4).flatten(1), frame.flatten(2)
-        rows.append(torch.cat([coarse, flat.mean(2), flat.std(2)], 1).numpy())
-    x = np.column_stack([np.concatenate(rows), np.ones(len(scenes))])
+    pixels = frames.double() / 255
+    coarse, flat = F.avg_pool2d(pixels, pixels.shape[-1] // 4).flatten(1), pixels.flatten(2)
+    # What is lost in compression are the small steps between neighbours.
+    rough = torch.cat([pixels.diff(dim=axis).abs().mean((2, 3)) for axis in (2, 3)], 1)
+    rows = torch.cat([coarse, flat.mean(2), flat.std(2), rough], 1).numpy()
+    x = np.column_stack([rows, np.ones(len(rows))])
     return np.stack([x, np.zeros_like(x)], 1)
-
-
-def _without_shapes(scene: Scene) -> Scene:
-    """Leaves the background: where the shapes are, `features` says better than pixels."""
-    return replace(scene, shapes=())
 
 
 def _waves(places: Floats) -> Floats:

@@ -51,7 +51,9 @@ def questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
     """Returns every question that a scene answers beyond doubt, in no meaningful order.
 
     A place is asked only where it is clear (0.06 from the borders of the quadrants) and where start and end
-    lie in different quadrants; a colour names its shape.
+    lie in different quadrants; a colour names its shape. Which shapes move, and how many, is asked only where
+    no cut moves them all; `order` only of two shapes that come and go, `vanish` only of one that the first
+    frame shows.
 
     Args:
         scene: what happens.
