@@ -1,19 +1,24 @@
 """A run on the toy in the box: what is compared is comparable, and an interrupted run loses nothing."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import sharpv
 from sharpv.bench import accuracy
-from sharpv.bench.accuracy import draw, fingerprint, run, show
-from sharpv.bench.asking import answer, batches
-from sharpv.bench.conditions import CONDITIONS, choose_conditions
+from sharpv.bench.accuracy import draw, run, show
+from sharpv.bench.asking import answer, as_video, batches
+from sharpv.bench.conditions import ALL, CONDITIONS, choose_conditions
 from sharpv.bench.records import Records
-from sharpv.shapesqa import render_clip
+from sharpv.bench.where import where
+from sharpv.report import LayerReport, Report
+from sharpv.shapesqa import iterate, render_clip
 from tests.bench.conftest import small
 
+EVERY = choose_conditions((ALL,))
 FEW = choose_conditions(["sharpv", "random", "blind"])
 
 
@@ -21,7 +26,7 @@ FEW = choose_conditions(["sharpv", "random", "blind"])
 def finished(toy, tmp_path_factory) -> tuple:
     """A run under all conditions: its folder and its summary."""
     folder = tmp_path_factory.mktemp("run")
-    return folder, run(toy, small(), folder)
+    return folder, run(toy, small(conditions=EVERY), folder)
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +62,13 @@ def test_random_and_uniform_keep_exactly_what_sharpv_keeps_on_each_clip(records)
     for clip in {clip for clip, _ in records}:
         kept = {name: records[clip, name]["tokens_kept"] for name in CONDITIONS}
         total = records[clip, "dense"]["tokens_total"]
-        same = ("sharpv", "sharpv-no-memory", "sharpv-coverage", "random", "uniform")
-        assert {kept[name] for name in same} == {kept["sharpv"]}
-        assert kept["sharpv"] < kept["dense"] == total == 4 * 64
-        budget = ("sharpv-budget", "random-budget", "uniform-budget")
-        assert {kept[name] for name in budget} == {round(0.25 * total)}
+        for condition in EVERY:
+            if condition.rival is not None:
+                assert kept[condition.rival] == kept[condition.name]
+        assert kept["sharpv"] == kept["sharpv-coverage"] == kept["sharpv-no-memory"] < total == 4 * 64
+        assert kept["sharpv-budget"] == round(0.25 * total)
+        assert kept["sharpv-threshold"] < total
+        assert kept["dense"] == kept["memory-only"] == total
         assert kept["blind"] == 0
 
 
@@ -83,7 +90,7 @@ def test_random_has_a_mask_of_its_own_for_each_clip(toy):
 
 def test_dense_is_the_plain_model(toy, records):
     for sample in draw(small(), 1):
-        made = batches(toy, render_clip(sample.scene), sample.questions, small())
+        made = batches(toy, as_video(render_clip(sample.scene)), sample.questions, small())
         plain = {
             question.text: said
             for batch in made
@@ -96,10 +103,10 @@ def test_dense_is_the_plain_model(toy, records):
 def test_stage_2_is_on_where_the_condition_says_so(finished, records):
     summary = finished[1]["conditions"]
     layers = 6
-    for name in ("sharpv", "random", "uniform", "sharpv-budget"):
+    for name in ("sharpv", "random", "uniform", "sharpv-budget", "random-threshold", "memory-only"):
         assert len(summary[name]["cost"]["similarity"]) == len(summary[name]["cost"]["dropped"]) == layers
         assert summary[name]["cost"]["similarity"][0] == pytest.approx(1)
-    for name in ("dense", "sharpv-no-memory", "blind", "shuffled"):
+    for name in ("dense", "sharpv-no-memory", "random-no-memory", "blind", "shuffled"):
         assert summary[name]["cost"]["similarity"] == summary[name]["cost"]["dropped"] == []
     for (_, name), record in records.items():
         held, dense = record["cache_bytes"], record["dense_cache_bytes"]
@@ -107,7 +114,7 @@ def test_stage_2_is_on_where_the_condition_says_so(finished, records):
         assert len(record["ratios"]) == (0 if name in ("blind", *UNINFORMED) else 4)
 
 
-UNINFORMED = ("random", "uniform", "random-budget", "uniform-budget")
+UNINFORMED = [name for name in CONDITIONS if name.startswith(("random", "uniform"))]
 
 
 def test_the_model_is_left_as_it_was(toy, finished):
@@ -119,7 +126,7 @@ def test_the_model_is_left_as_it_was(toy, finished):
 def test_a_finished_run_is_not_asked_again(toy, finished, monkeypatch):
     folder, summary = finished
     monkeypatch.setattr(accuracy, "_ask", None)
-    assert run(toy, small(), folder) == summary
+    assert run(toy, small(conditions=EVERY), folder) == summary
 
 
 def test_an_interrupted_run_goes_on_where_it_ended(toy, tmp_path, monkeypatch):
@@ -152,19 +159,14 @@ def test_an_interrupted_run_goes_on_where_it_ended(toy, tmp_path, monkeypatch):
 )
 def test_other_settings_are_refused_in_the_same_folder(toy, finished, name, value):
     with pytest.raises(sharpv.InputError, match=rf"other settings \(.*{name}.*\): give another folder"):
-        run(toy, small(**{name: value}), finished[0])
+        run(toy, small(**{"conditions": EVERY, name: value}), finished[0])
 
 
-def test_other_weights_are_refused_in_the_same_folder(toy, finished):
-    weight = next(toy.model.parameters())
-    before = fingerprint(toy)
-    weight.data.flatten()[0] += 1
-    try:
-        assert fingerprint(toy) != before
-        with pytest.raises(sharpv.InputError, match=r"other settings \(weights\)"):
-            run(toy, small(), finished[0])
-    finally:
-        weight.data.flatten()[0] -= 1
+def test_another_commit_goes_on_and_is_named(toy, finished, monkeypatch, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "copy")
+    monkeypatch.setattr(accuracy, "_ask", None)
+    monkeypatch.setattr(accuracy, "where", lambda device: where(device) | {"commit": "abc"})
+    assert run(toy, small(conditions=EVERY), tmp_path / "copy") == finished[1] | {"commit": "abc"}
 
 
 def test_a_folder_of_something_else_is_refused(toy, tmp_path):
@@ -222,7 +224,7 @@ def test_who_knows_every_answer_is_always_right(toy, scripted):
 
 def test_who_knows_nothing_loses_for_certain(toy, scripted):
     scripted(lambda name, question: "" if name == "random" else question.answer)
-    spec = small(conditions=FEW, families=("recog",), per_family=8)
+    spec = small(conditions=FEW, families=("scene_change",), per_family=8)
     found = run(toy, spec)["conditions"]
     assert (found["dense"]["micro"]["right"], found["random"]["micro"]["right"]) == (8, 0)
     assert found["random"]["against_dense"]["difference"] == -1
@@ -237,6 +239,25 @@ def test_free_text_is_compared_as_text(toy, scripted):
     spec = small(conditions=FEW, families=("recog", "direction"), scoring="generate")
     found = run(toy, spec)["conditions"]
     assert (found["dense"]["micro"]["value"], found["sharpv"]["micro"]["value"]) == (1, 0)
+
+
+def test_what_a_scene_costs_is_of_the_clips_before_the_first_that_was_left_out(toy):
+    spec = small(conditions=choose_conditions(("dense", "blind")), families=("recog", "vanish"), per_family=3)
+    samples = draw(spec, 3)
+    first = list(zip(samples, iterate(frames=4), strict=False))
+    apart = [index for index, (one, other) in enumerate(first) if one.name != other.name]
+    assert apart, "a clip has to be left out, or this shows nothing"
+    cost = run(toy, spec)["conditions"]["dense"]["cost"]
+    assert sum(cost["clips_by_scene"].values()) == apart[0] < len(samples)
+
+
+def test_similarity_is_of_the_rows_that_have_one():
+    layer = LayerReport(layer=0, similarity=(None, 0.5), dropped=(False, True))
+    request = Report(model="m", config=sharpv.SharpVConfig(), prompt_tokens=(9, 9), prompt_tokens_kept=(9, 9))
+    cost = accuracy._cost([replace(request, layers=(layer,))])
+    assert (cost["similarity"], cost["dropped"]) == ((0.5,), (0.5,))
+    nothing = replace(layer, similarity=(None, None))
+    assert accuracy._cost([replace(request, layers=(nothing,))])["similarity"] == ()
 
 
 def test_a_file_shows_what_was_drawn(toy, records):

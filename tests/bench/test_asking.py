@@ -1,14 +1,15 @@
 """Constrained decoding, for tokenizers that need one token for an answer and for those that need many."""
 
+import functools
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 import sharpv
-from sharpv.bench.asking import Choices, answer, batches, build_prompts, grade
+from sharpv.bench.asking import Choices, answer, as_video, batches, grade
 from sharpv.bench.encode_once import encode_once
-from sharpv.hf.ask import VideoModel
+from sharpv.hf.ask import VideoModel, build_inputs
 from sharpv.shapesqa import CAPTION, FAMILIES, Question, iterate, render_clip
 from sharpv.tiny.random_model import RANDOM_MODELS
 from tests.bench.conftest import small
@@ -48,27 +49,27 @@ def test_a_model_without_an_end_token_is_refused(toy):
 @pytest.fixture(scope="module")
 def asked() -> tuple:
     sample = next(sample for sample in iterate(frames=4) if len(sample.questions) > 4)
-    return render_clip(sample.scene), sample.questions
+    return as_video(render_clip(sample.scene)), sample.questions
 
 
 def test_batches_hold_every_question_once(toy, asked):
-    frames, questions = asked
-    made = batches(toy, frames, questions, small(rows=2))
+    video, questions = asked
+    made = batches(toy, video, questions, small(rows=2))
     assert sorted(q.text for batch in made for q in batch.questions) == sorted(q.text for q in questions)
     assert all(len(batch.questions) <= 2 for batch in made)
     for batch in made:
         free = batch.choices is None
         assert [bool(question.options) for question in batch.questions] == [not free] * len(batch.questions)
         assert batch.max_new_tokens == (3 if free else 1)
-    everything_free = batches(toy, frames, questions, small(rows=99, scoring="generate"))
+    everything_free = batches(toy, video, questions, small(rows=99, scoring="generate"))
     assert [batch.choices for batch in everything_free] == [None]
 
 
 @pytest.mark.parametrize("pruned", [False, True], ids=["dense", "pruned"])
 def test_one_token_options_are_an_arg_max_over_their_logits(toy, asked, pruned):
-    frames, questions = asked
+    video, questions = asked
     config = sharpv.SharpVConfig() if pruned else sharpv.SharpVConfig(retention=1.0, memory_threshold=None)
-    (batch,) = [made for made in batches(toy, frames, questions, small(rows=16)) if made.choices]
+    (batch,) = [made for made in batches(toy, video, questions, small(rows=16)) if made.choices]
     with sharpv.attach(toy.model, config) as session:
         said = answer(toy, batch)
         assert (session.report.tokens_kept < session.report.tokens_total) is pruned
@@ -95,7 +96,7 @@ def test_options_of_many_tokens_are_decoded_greedily(family, asked):
     dense = answer(loaded, batch)
     for row, (question, text) in enumerate(zip(questions, dense, strict=True)):
         assert said[row] in question.options
-        assert text == greedy(loaded, build_prompts(loaded, asked[0], [question.text]), question.options)
+        assert text == greedy(loaded, build_inputs(processor, asked[0], question.text), question.options)
 
 
 def greedy(loaded: VideoModel, inputs: dict, options: tuple[str, ...]) -> str:
@@ -129,7 +130,7 @@ def test_a_clip_is_encoded_once_and_the_model_left_as_it_was(family, asked):
     handle = tower.register_forward_hook(lambda *args: calls.append(1))
     before = dict(vars(model.base_model))
     with (
-        encode_once(model, build_prompts(loaded, asked[0], ["Who?"])),
+        encode_once(model, build_inputs(processor, asked[0], "Who?")),
         sharpv.attach(model, sharpv.SharpVConfig(retention=1.0, memory_threshold=None)),
     ):
         assert [answer(loaded, batch) for _ in range(2)] == [expected] * 2
@@ -137,6 +138,42 @@ def test_a_clip_is_encoded_once_and_the_model_left_as_it_was(family, asked):
     assert len(calls) == 1
     assert dict(vars(model.base_model)).keys() == before.keys()
     assert answer(loaded, batch) == expected
+
+
+@pytest.mark.parametrize("family", sorted(RANDOM_MODELS))
+def test_a_clip_encoded_once_is_pruned_as_one_encoded_each_time(family, asked):
+    model, processor = RANDOM_MODELS[family](image_size=112)
+    inputs = build_inputs(processor, asked[0], "What?", "Where is it?")
+    options = {"max_new_tokens": 4, "return_dict_in_generate": True, "output_logits": True}
+
+    def pruned() -> tuple:
+        with sharpv.attach(model, sharpv.SharpVConfig(memory_threshold=0.9)) as session:
+            return model.generate(**inputs, do_sample=False, **options), session.report
+
+    expected, wanted = pruned()
+    with encode_once(model, build_inputs(processor, asked[0], "Who?")):
+        found, report = pruned()
+    assert torch.equal(found.sequences, expected.sequences)
+    for one, other in zip(found.logits, expected.logits, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    assert [video.kept for video in report.videos] == [video.kept for video in wanted.videos]
+    assert [layer.dropped for layer in report.layers] == [layer.dropped for layer in wanted.layers]
+    assert 0 < report.tokens_kept < report.tokens_total
+    assert any(all(layer.dropped) for layer in report.layers)
+
+
+def test_an_encoder_of_the_callers_own_is_put_back(asked):
+    model, processor = RANDOM_MODELS["llava_onevision"](image_size=56)
+    base, plain = model.base_model, model.base_model.get_video_features
+
+    @functools.wraps(plain)
+    def own(*args, **given):
+        return plain(*args, **given)
+
+    base.get_video_features = own
+    with encode_once(model, build_inputs(processor, asked[0], "Who?")):
+        assert base.get_video_features is not own
+    assert vars(base)["get_video_features"] is own
 
 
 QUESTION = Question("direction", "Which way?", "up", ("up", "down"))

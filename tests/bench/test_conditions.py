@@ -2,36 +2,52 @@
 
 import pytest
 
-from sharpv.bench.conditions import CONDITIONS, Condition, choose_conditions
+from sharpv.bench.conditions import ALL, CONDITIONS, DEFAULT, Condition, choose_conditions
 from sharpv.bench.spec import AccuracySpec
 
 
-def test_without_names_there_are_all_of_them():
-    assert tuple(condition.name for condition in choose_conditions()) == CONDITIONS
+def names(*wanted: str) -> list[str]:
+    return [condition.name for condition in choose_conditions(wanted)]
+
+
+def test_without_names_there_are_few():
+    assert [condition.name for condition in choose_conditions()] == list(DEFAULT)
+    assert set(DEFAULT) < set(CONDITIONS)
+
+
+def test_all_of_them_can_be_had():
+    assert names(ALL) == names("blind", ALL) == list(CONDITIONS)
     assert len(set(CONDITIONS)) == len(CONDITIONS)
 
 
 def test_a_condition_brings_what_it_needs_before_it():
-    def names(*wanted: str) -> list[str]:
-        return [condition.name for condition in choose_conditions(wanted)]
-
-    assert names("dense") == ["dense"]
+    assert names() == names("dense") == ["dense"]
     assert names("blind") == ["dense", "blind"]
     assert names("uniform", "random") == ["dense", "sharpv", "random", "uniform"]
     assert names("random-budget") == ["dense", "sharpv-budget", "random-budget"]
 
 
-def test_random_differs_from_sharpv_in_the_choice_of_tokens_only():
-    by_name = {condition.name: condition for condition in choose_conditions()}
-    for name, other in (("random", "sharpv"), ("uniform", "sharpv"), ("random-budget", "sharpv-budget")):
-        assert by_name[name].config.memory_threshold == by_name[other].config.memory_threshold == 0.2
-        assert by_name[name].match == other
-    rivals = {condition.rival for condition in by_name.values()} - {None}
-    assert rivals == {"random", "random-budget"}
+@pytest.mark.parametrize("name", [name for name in CONDITIONS if name.startswith(("sharpv", "uniform"))])
+def test_a_rival_differs_in_the_choice_of_tokens_only(name):
+    by_name = {condition.name: condition for condition in choose_conditions((ALL,))}
+    mine = by_name[name]
+    rival = by_name[mine.rival]
+    assert rival.method == "random"
+    assert rival.config.memory_threshold == mine.config.memory_threshold
+    assert rival.config.memory_threshold == (None if "no-memory" in name else 0.2)
+    # How many tokens coverage keeps is "sharpv"'s number: the runs show it.
+    assert rival.match == (mine.match or name.removesuffix("-coverage"))
+
+
+def test_memory_only_keeps_every_token():
+    (condition,) = (condition for condition in choose_conditions((ALL,)) if condition.name == "memory-only")
+    assert (condition.config.retention, condition.config.memory_threshold) == (1.0, 0.2)
+    assert condition.rival is None
 
 
 def test_settings_reach_their_conditions():
-    found = {condition.name: condition for condition in choose_conditions(retention=0.1, threshold=0.7)}
+    chosen = choose_conditions((ALL,), retention=0.1, threshold=0.7)
+    found = {condition.name: condition for condition in chosen}
     assert found["sharpv-budget"].config.retention == 0.1
     assert found["sharpv-threshold"].config.threshold == 0.7
 
@@ -39,7 +55,7 @@ def test_settings_reach_their_conditions():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"names": ["sharpv", "fastv", "evs"]}, "unknown methods evs, fastv: accepted are dense, sharpv"),
+        ({"names": ["sharpv", "fastv"]}, "unknown conditions fastv: accepted are all, dense, sharpv"),
         ({"retention": 0.0}, "retention is 0.0"),
         ({"threshold": float("nan")}, "threshold is nan"),
     ],

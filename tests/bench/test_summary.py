@@ -1,11 +1,13 @@
 """Sums that can be done by hand."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 
 from sharpv.bench.conditions import choose_conditions
 from sharpv.bench.records import Answered, ClipRecord
+from sharpv.bench.statistics import clustered, wilson
 from sharpv.bench.summary import summarise
 
 CONDITIONS = choose_conditions(["sharpv", "random"])
@@ -53,7 +55,7 @@ RECORDS = [
 
 @pytest.fixture(scope="module")
 def summary() -> dict:
-    made = summarise(RECORDS, CONDITIONS)
+    made = summarise(RECORDS, CONDITIONS, ["a", "b", "c"])
     assert json.loads(json.dumps(made, allow_nan=False)) == made
     return made
 
@@ -70,6 +72,13 @@ def test_shares(summary):
     assert {name: share["n"] for name, share in dense["scene_types"].items()} == {"slow": 3, "cut": 3}
     assert dense["scene_types"]["slow"]["value"] == 1
     assert dense["micro"]["value"] == dense["macro"] == pytest.approx(4 / 6)
+    right, clips, families = [True, True, True, True, False, False], [*"aaabbb"], ["d", "m", "c"] * 2
+    assert dense["micro"] == asdict(clustered(right, clips))
+    mean = clustered(right, clips, families)
+    assert dense["macro_interval"] == {"low": mean.low, "high": mean.high}
+    slow, direction = dense["scene_types"]["slow"], dense["families"]["direction"]
+    assert (slow["clusters"], slow["low"], slow["high"]) == (1, *wilson(1, 1))
+    assert (direction["clusters"], direction["low"], direction["high"]) == (2, *wilson(1, 2))
     assert pruned["micro"]["value"] == pytest.approx(2 / 6)
     assert (dense["caption_facts"], pruned["caption_facts"]) == (0.75, 0.5)
 
@@ -94,12 +103,22 @@ def test_costs(summary):
     cost = summary["conditions"]["sharpv"]["cost"]
     assert cost["tokens_kept"] == 20
     assert cost["kept_share"] == pytest.approx({"mean": 0.2, "min": 0.1, "max": 0.3})
+    assert cost["clips_by_scene"] == {"slow": 1, "cut": 1}
     assert cost["kept_share_by_scene"] == pytest.approx({"slow": 0.1, "cut": 0.3})
     assert cost["ratios_by_scene"]["slow"] == pytest.approx({"first": 0.4, "later": 0.15, "largest": 0.2})
     assert cost["similarity"] == [1.0, 0.5]
     assert cost["dropped"] == [0, 0.75]
     assert (cost["cache_bytes"], cost["dense_cache_bytes"]) == (10, 50)
     assert summary["conditions"]["random"]["cost"]["ratios_by_scene"] == {}
+
+
+def test_what_a_scene_costs_is_of_clips_that_no_question_chose():
+    made = summarise(RECORDS, CONDITIONS, ["a", "left out", "b"])["conditions"]["sharpv"]["cost"]
+    assert made["clips_by_scene"] == {"slow": 1}
+    assert made["kept_share_by_scene"] == pytest.approx({"slow": 0.1})
+    assert made["kept_share"]["mean"] == pytest.approx(0.2)
+    none = summarise(RECORDS, CONDITIONS, ["left out", "a", "b"])["conditions"]["sharpv"]["cost"]
+    assert none["clips_by_scene"] == none["kept_share_by_scene"] == none["ratios_by_scene"] == {}
 
 
 def test_the_best_constant_needs_no_video():
@@ -113,7 +132,7 @@ def test_the_best_constant_needs_no_video():
         )
         for index, (truth, text) in enumerate(truths)
     ]
-    made = summarise(clips, CONDITIONS)
+    made = summarise(clips, CONDITIONS, [])
     assert made["best_constant"] == {"direction": pytest.approx(2 / 3)}
     assert made["best_constant_by_question"] == {"direction": 1}
     assert list(made["conditions"]) == ["dense"]

@@ -6,10 +6,11 @@ import pytest
 from typer.testing import CliRunner
 
 from sharpv.bench import accuracy
+from sharpv.bench.conditions import CONDITIONS, DEFAULT
 from sharpv.cli.app import app
 
 TINY = [
-    *("--per-family", "1", "--frames", "4", "--method", "random", "--method", "blind"),
+    *("--per-family", "1", "--frames", "4", "--condition", "random", "--condition", "blind"),
     *("--family", "recog", "--family", "scene_change"),
 ]
 
@@ -27,13 +28,24 @@ def test_the_table_and_then_the_same_from_the_records(tmp_path):
     lines = shown.stdout.splitlines()
     assert lines[0].split() == ["family", "n", "constant", "dense", "sharpv", "random", "blind"]
     assert [line.split()[0] for line in lines[2:5]] == ["recog", "scene_change", "all"]
-    assert "95 % Wilson interval" in lines[-1]
+    rest = iter(lines)
+    scenes = next(line for line in rest if line.startswith("scene type"))
+    assert scenes.split() == ["scene", "type", "n", "dense", "sharpv", "random", "blind"]
+    assert "(" in list(rest)[1]
+    kept = next(index for index, line in enumerate(lines) if line.startswith("tokens % by scene type"))
+    assert lines[kept].split()[-3:] == ["clips", "sharpv", "random"]
+    scene, clips, *shares = lines[kept + 2].split()
+    assert "95 % intervals" in lines[-4]
+    assert lines[-3].startswith("p: exact sign-flip test over clips")
     assert "toy:default" in shown.stderr
     assert "s each" in shown.stderr
     again = run(*TINY, "-o", out, "--json")
     assert again.stdout.count("\n") == 1
     summary = json.loads(again.stdout)
     assert summary == json.loads((out / "summary.json").read_text())
+    cost = summary["conditions"]["sharpv"]["cost"]
+    assert int(clips) == cost["clips_by_scene"][scene]
+    assert shares == [f"{100 * cost['kept_share_by_scene'][scene]:.1f}"] * 2
     assert set(summary["conditions"]) == {"dense", "sharpv", "random", "blind"}
     assert "s each" not in again.stderr
     refused = run(*TINY, "-o", out, "--seed", 1, ok=1)
@@ -45,7 +57,7 @@ def test_the_table_and_then_the_same_from_the_records(tmp_path):
     ("options", "named"),
     [
         (("--suite", "mvbench"), "shapesqa"),
-        (("--method", "fastv"), "accepted are dense"),
+        (("--condition", "fastv"), "accepted are all, dense"),
         (("--family", "colour"), "accepted are recog"),
         (("--scene-type", "zoom"), "accepted are static"),
         (("--split", "dev"), "accepted are train"),
@@ -62,6 +74,23 @@ def test_wrong_options_are_usage_errors(options, named):
     result = run(*options, ok=2)
     assert named in " ".join(result.stderr.split())
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [((), DEFAULT), (("--condition", "all"), CONDITIONS), (("--condition", "dense"), ("dense",))],
+    ids=["none", "all", "one"],
+)
+def test_which_conditions_run(options, names, monkeypatch):
+    asked = []
+
+    def stop(loaded, spec, *args, **given):
+        asked.extend(condition.name for condition in spec.conditions)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(accuracy, "run", stop)
+    run(*options, ok=130)
+    assert asked == list(names)
 
 
 @pytest.mark.parametrize("options", [("-m", "nowhere"), ("-m", "toy:huge"), ("--device", "abacus")])

@@ -1,39 +1,40 @@
 """How often a model is right on ShapesQA: dense, pruned, and with parts of the video taken away."""
 
-import hashlib
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sharpv.bench.asking import Batch, answer, batches, build_prompts, grade
+from sharpv.bench.asking import Batch, answer, as_video, batches, grade
 from sharpv.bench.conditions import Condition, Frames
 from sharpv.bench.encode_once import encode_once
 from sharpv.bench.records import Answered, ClipRecord, Records
+from sharpv.bench.settings import settings
 from sharpv.bench.spec import AccuracySpec
 from sharpv.bench.summary import summarise
 from sharpv.bench.where import where
 from sharpv.config import SharpVConfig
 from sharpv.errors import InputError
-from sharpv.hf.ask import VideoModel
+from sharpv.hf.ask import VideoModel, build_inputs
 from sharpv.hf.attach import attach
 from sharpv.methods import Random, TokenPruner, find_pruner
 from sharpv.report import Report
 from sharpv.shapesqa import Question, Sample, iterate, render_clip, take
 from sharpv.shapesqa.files import write_clip
-from sharpv.video import Sampling, read_video
+from sharpv.video import Sampling, Video, read_video
 
-__all__ = ["draw", "fingerprint", "run", "show"]
+__all__ = ["draw", "run", "show"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SECONDS_BETWEEN_LINES = 5.0
 # The rarest family is asked in every third clip.
 FEWEST_CLIPS, CLIPS_PER_QUESTION = 100, 8
@@ -50,7 +51,7 @@ def run(
     """Asks a model every question under every condition.
 
     Tokens are really removed, by `attach`; each question is a turn of its own. With a folder, the records are
-    written as they come, and a run with the same settings, questions and weights goes on where one ended.
+    written as they come, and a run goes on where one ended whose `settings` were the same.
 
     Args:
         loaded: the model.
@@ -66,15 +67,9 @@ def run(
             model that cannot answer them.
     """
     samples = draw(spec, spec.per_family)
-    asked_of = [
-        (sample.name, question.text, question.answer) for sample in samples for question in sample.questions
-    ]
-    settings = spec.to_dict() | {
-        "questions": f"{crc32(repr(asked_of).encode()):08x}",
-        "weights": fingerprint(loaded),
-        "dtype": str(loaded.model.dtype).removeprefix("torch."),
-    }
-    records = Records(folder, settings)
+    place = where(str(loaded.model.device))
+    shared = settings(loaded, spec, samples, place)
+    records = Records(folder, shared)
     controls = {sample.name: sample for sample in draw(spec, spec.control_per_family)}
     progress = _Progress(len(samples), log)
     for sample in samples:
@@ -86,9 +81,13 @@ def run(
         "suite": "shapesqa",
         "schema_version": SCHEMA_VERSION,
         "model": loaded.name,
-        **where(str(loaded.model.device)),
-        "settings": settings,
-        **summarise(list(records.found.values()), spec.conditions),
+        **place,
+        "settings": shared,
+        **summarise(
+            list(records.found.values()),
+            spec.conditions,
+            [sample.name for sample in islice(_clips(spec), len(samples))],
+        ),
     }
     records.finish(summary)
     return summary
@@ -100,25 +99,14 @@ def draw(spec: AccuracySpec, per_family: int) -> list[Sample]:
     Raises:
         InputError: the scene types ask a family too rarely.
     """
-    drawn = iterate(spec.split, seed=spec.seed, frames=spec.frames)
-    fitting = (sample for sample in drawn if sample.scene.type in spec.scene_types)
     most = FEWEST_CLIPS + CLIPS_PER_QUESTION * per_family
     try:
-        return take(islice(fitting, most), per_family, spec.families)
+        return take(islice(_clips(spec), most), per_family, spec.families)
     except StopIteration:
         raise InputError(
             f"{most} clips of scene types {', '.join(spec.scene_types)} do not hold {per_family} questions "
             f"of each of {', '.join(spec.families)}: leave out families or add scene types"
         ) from None
-
-
-def fingerprint(loaded: VideoModel) -> str:
-    """Returns a short name of a model's weights, from the first values of each."""
-    digest = hashlib.sha256()
-    for name, weight in sorted(loaded.model.named_parameters()):
-        values = weight.detach().flatten()[:16].double().tolist()
-        digest.update(f"{name} {tuple(weight.shape)} {values}".encode())
-    return digest.hexdigest()[:16]
 
 
 def show(clip: Clip, frames: Frames, name: str) -> Clip | None:
@@ -139,17 +127,28 @@ def show(clip: Clip, frames: Frames, name: str) -> Clip | None:
     return clip if frames == "all" else clip[[only[frames]] * n]
 
 
+def _clips(spec: AccuracySpec) -> Iterator[Sample]:
+    """Yields the clips of the split with the wanted scene types, whatever they ask."""
+    drawn = iterate(spec.split, seed=spec.seed, frames=spec.frames)
+    return (sample for sample in drawn if sample.scene.type in spec.scene_types)
+
+
 def _ask(loaded: VideoModel, spec: AccuracySpec, records: Records, sample: Sample, asked: _Asked) -> None:
     """Adds a record for each condition; those that show the same frames share prompts and features."""
     clip = _film(sample, spec)
     for frames, (questions, conditions) in asked.items():
         shown = show(clip, frames, sample.name)
-        made = batches(loaded, shown, questions, spec)
-        one = None if shown is None else build_prompts(loaded, shown, [questions[0].text])
-        with nullcontext() if one is None else encode_once(loaded.model, one):
+        video = None if shown is None else as_video(shown)
+        made = batches(loaded, video, questions, spec)
+        with nullcontext() if video is None else _encoded(loaded, video, questions[0]):
             for condition in conditions:
                 config, pruner = _means(records, sample, condition)
                 records.add(_record(loaded, sample, condition, config, pruner, made))
+
+
+def _encoded(loaded: VideoModel, video: Video, question: Question) -> AbstractContextManager[None]:
+    inputs = build_inputs(loaded.processor, video, question.text)
+    return encode_once(loaded.model, inputs.to(loaded.model.device, loaded.model.dtype))
 
 
 def _missing(spec: AccuracySpec, records: Records, sample: Sample, control: Sample | None) -> _Asked:
@@ -225,10 +224,11 @@ def _cost(reports: Sequence[Report]) -> dict[str, Any]:
     """Returns what the requests of one clip kept and cost, as the fields of a record."""
     rows = sum(len(report.prompt_tokens) for report in reports)
     layers = list(zip(*(report.layers for report in reports), strict=True))
+    similar = [
+        [value for part in layer for value in part.similarity if value is not None] for layer in layers
+    ]
     cost: dict[str, Any] = {
-        "similarity": tuple(
-            sum(value or 0.0 for part in layer for value in part.similarity) / rows for layer in layers
-        ),
+        "similarity": tuple(fmean(values) for values in similar if values),
         "dropped": tuple(sum(sum(part.dropped) for part in layer) / rows for layer in layers),
     }
     for name in ("cache_bytes", "dense_cache_bytes"):

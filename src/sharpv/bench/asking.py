@@ -11,12 +11,13 @@ from torch import Tensor
 
 from sharpv.bench.spec import AccuracySpec
 from sharpv.errors import InputError
-from sharpv.hf.ask import VideoModel
+from sharpv.hf.ask import VideoModel, build_inputs
 from sharpv.shapesqa import Question, caption_facts
 from sharpv.shapesqa.files import FPS
 from sharpv.shapesqa.questions import is_right
+from sharpv.video import Video
 
-__all__ = ["Batch", "Choices", "answer", "batches", "build_prompts", "grade"]
+__all__ = ["Batch", "Choices", "answer", "as_video", "batches", "grade"]
 
 Tokens = tuple[int, ...]
 
@@ -72,14 +73,21 @@ class Batch:
     max_new_tokens: int
 
 
+def as_video(frames: NDArray[np.uint8]) -> Video:
+    """Returns the frames of a ShapesQA clip, RGB uint8 `[n, h, w, 3]`, with the times they are shown at."""
+    n = len(frames)
+    indices = np.arange(n)
+    return Video(frames, indices / FPS, indices, total_frames=n, fps=FPS, duration=n / FPS)
+
+
 def batches(
-    loaded: VideoModel, frames: NDArray[np.uint8] | None, questions: Sequence[Question], spec: AccuracySpec
+    loaded: VideoModel, video: Video | None, questions: Sequence[Question], spec: AccuracySpec
 ) -> list[Batch]:
     """Builds the requests for some questions about one clip.
 
     Args:
         loaded: the model.
-        frames: RGB, uint8 `[n, h, w, 3]`, the same in each row; None asks without a video.
+        video: the clip, the same in each row; None asks without one.
         questions: in any order.
         spec: its `scoring`, `rows` and `max_new_tokens` count here.
 
@@ -98,35 +106,10 @@ def batches(
                 tokenizer = loaded.processor.tokenizer
                 choices = tuple(Choices(tokenizer, question.options, ends) for question in asked)
                 longest = max(choice.longest for choice in choices)
-            inputs = build_prompts(loaded, frames, [question.text for question in asked])
+            inputs = build_inputs(loaded.processor, video, *(question.text for question in asked))
+            inputs = dict(inputs.to(loaded.model.device, loaded.model.dtype))
             made.append(Batch(asked, inputs, choices, longest))
     return made
-
-
-def build_prompts(
-    loaded: VideoModel, frames: NDArray[np.uint8] | None, texts: Sequence[str]
-) -> dict[str, Any]:
-    """Returns the padded inputs of a single turn per text, each about the same frames."""
-    media = [] if frames is None else [{"type": "video"}]
-    prompts = [
-        loaded.processor.apply_chat_template(
-            [{"role": "user", "content": [*media, {"type": "text", "text": text}]}],
-            add_generation_prompt=True,
-            tokenize=False,
-        )
-        for text in texts
-    ]
-    given: dict[str, Any] = {}
-    if frames is not None:
-        n = len(frames)
-        metadata = {"total_num_frames": n, "fps": FPS, "duration": n / FPS, "frames_indices": list(range(n))}
-        given = {
-            "videos": [frames] * len(texts),
-            "video_metadata": [metadata] * len(texts),
-            "do_sample_frames": False,
-        }
-    inputs = loaded.processor(text=prompts, padding=True, padding_side="left", return_tensors="pt", **given)
-    return dict(inputs.to(loaded.model.device, loaded.model.dtype))
 
 
 def answer(loaded: VideoModel, batch: Batch) -> list[str]:

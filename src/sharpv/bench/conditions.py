@@ -1,15 +1,21 @@
 """Under what a question is asked: which frames the model is shown, and how many of their tokens it reads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from sharpv.config import SharpVConfig
 
-__all__ = ["CONDITIONS", "DENSE", "Condition", "Frames", "choose_conditions"]
+__all__ = ["ALL", "CONDITIONS", "DEFAULT", "DENSE", "Condition", "Frames", "choose_conditions"]
 
 Frames = Literal["all", "first", "middle", "last", "shuffled", "none"]
 DENSE = "dense"
+ALL = "all"
+"""Stands for every condition."""
+
+DEFAULT = (DENSE, "sharpv", "random", "uniform", "blind", "middle-frame")
+"""The conditions of a run that names none: what pruning costs, and whether the model watches at all."""
+
 OFF = SharpVConfig(retention=1.0, memory_threshold=None)
 RETENTION, THRESHOLD, COVERAGE = 0.25, 1.6, 0.5
 
@@ -25,7 +31,8 @@ class Condition:
         frames: "all"; one frame repeated as often as the clip has frames; "shuffled"; "none" for a request
             without video.
         match: condition whose number of tokens this one keeps, on each clip.
-        rival: condition that keeps as many tokens at random, to compare with.
+        rival: condition that keeps as many tokens of each clip at random, with the same stage 2, to compare
+            with.
     """
 
     name: str
@@ -48,24 +55,15 @@ class Condition:
 
 def _all_conditions(retention: float, threshold: float) -> list[Condition]:
     """Returns every condition; those that another one matches come before it."""
-    default = SharpVConfig()
     return [
         Condition(name=DENSE),
-        Condition(name="sharpv", config=default, rival="random"),
-        Condition(name="sharpv-no-memory", config=SharpVConfig(memory_threshold=None), rival="random"),
+        *_with_peers("", SharpVConfig()),
+        # Coverage moves tokens from place to place; how many a frame keeps does not depend on it.
         Condition(name="sharpv-coverage", config=SharpVConfig(coverage=COVERAGE), rival="random"),
-        Condition(name="random", method="random", config=default, match="sharpv"),
-        Condition(name="uniform", method="uniform", config=default, match="sharpv", rival="random"),
-        Condition(name="sharpv-budget", config=SharpVConfig(retention=retention), rival="random-budget"),
-        Condition(name="random-budget", method="random", config=default, match="sharpv-budget"),
-        Condition(
-            name="uniform-budget",
-            method="uniform",
-            config=default,
-            match="sharpv-budget",
-            rival="random-budget",
-        ),
-        Condition(name="sharpv-threshold", config=SharpVConfig(threshold=threshold)),
+        *_with_peers("-no-memory", SharpVConfig(memory_threshold=None)),
+        *_with_peers("-budget", SharpVConfig(retention=retention)),
+        *_with_peers("-threshold", SharpVConfig(threshold=threshold)),
+        Condition(name="memory-only", config=SharpVConfig(retention=1.0)),
         Condition(name="blind", frames="none"),
         Condition(name="first-frame", frames="first"),
         Condition(name="middle-frame", frames="middle"),
@@ -74,31 +72,45 @@ def _all_conditions(retention: float, threshold: float) -> list[Condition]:
     ]
 
 
+def _with_peers(suffix: str, config: SharpVConfig) -> list[Condition]:
+    """Returns "sharpv" with a configuration, and the methods that keep as many tokens, with its stage 2."""
+    sharpv, rival = f"sharpv{suffix}", f"random{suffix}"
+    blindly = replace(config, retention="adaptive", threshold=None)
+    return [
+        Condition(name=sharpv, config=config, rival=rival),
+        Condition(name=rival, method="random", config=blindly, match=sharpv),
+        Condition(name=f"uniform{suffix}", method="uniform", config=blindly, match=sharpv, rival=rival),
+    ]
+
+
 CONDITIONS = tuple(condition.name for condition in _all_conditions(RETENTION, THRESHOLD))
 """The names of all conditions, in the order in which they run."""
 
 
 def choose_conditions(
-    names: Sequence[str] = (), *, retention: float = RETENTION, threshold: float = THRESHOLD
+    names: Sequence[str] = DEFAULT, *, retention: float = RETENTION, threshold: float = THRESHOLD
 ) -> tuple[Condition, ...]:
-    """Returns the conditions of these names, all of them without names, and what they need.
+    """Returns the conditions of these names, and what they need.
 
     "dense" is always among them, since all are compared with it, and so is the condition whose number of
     tokens another one matches. The random and uniform ones follow the same configuration as the "sharpv" that
-    they match, stage 2 included: only the choice of tokens differs.
+    they match, stage 2 included: only the choice of tokens differs. "memory-only" keeps every token, so that
+    what it loses is stage 2's.
 
     Args:
-        names: some of `CONDITIONS`.
+        names: some of `CONDITIONS`, or `ALL` for all of them.
         retention: of "sharpv-budget", in (0, 1].
         threshold: of "sharpv-threshold", K.
 
     Raises:
         ValueError: an unknown name, or a setting outside its range.
     """
-    unknown = sorted(set(names) - set(CONDITIONS))
+    unknown = sorted(set(names) - {ALL, *CONDITIONS})
     if unknown:
-        raise ValueError(f"unknown methods {', '.join(unknown)}: accepted are {', '.join(CONDITIONS)}")
+        raise ValueError(
+            f"unknown conditions {', '.join(unknown)}: accepted are {', '.join((ALL, *CONDITIONS))}"
+        )
     found = _all_conditions(retention, threshold)
-    wanted = set(names or CONDITIONS) | {DENSE}
+    wanted = {DENSE, *(CONDITIONS if ALL in names else names)}
     wanted |= {condition.match for condition in found if condition.name in wanted and condition.match}
     return tuple(condition for condition in found if condition.name in wanted)

@@ -41,8 +41,12 @@ def encode_once(model: Any, inputs: Mapping[str, Any]) -> Iterator[None]:
             return type(once)(pooler_output=features.repeat(rows, *[1] * (features.dim() - 1)))
         return type(once)(pooler_output=tuple(features) * rows)
 
+    own = vars(base).get("get_video_features")
     base.get_video_features = repeat
     try:
         yield
     finally:
-        del base.get_video_features
+        if own is None:
+            del base.get_video_features
+        else:
+            base.get_video_features = own

@@ -1,7 +1,7 @@
 """From a question about a clip to an answer: loading a model, building the prompt, generating."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,22 +127,62 @@ def ask(
     return Answer(processor.tokenizer.decode(new, skip_special_tokens=True).strip(), report)
 
 
-def build_inputs(processor: ProcessorMixin, video: Video, question: str) -> Any:
-    """Returns what a processor makes of one question about one clip, with the model's own chat template.
+def build_inputs(processor: ProcessorMixin, video: Video | None, *questions: str) -> Any:
+    """Returns what a processor makes of questions about one clip, with the model's own chat template.
+
+    Each question is a row, a single turn with the whole clip; shorter prompts are padded on the left.
+
+    Args:
+        processor: with a chat template.
+        video: the clip; None asks without one.
+        questions: at least one.
 
     Raises:
-        InputError: the question holds the tokens that stand for pictures, or the processor refuses the clip.
+        InputError: a question holds the tokens that stand for pictures, the tokenizer cannot pad several
+            questions, or the processor refuses the clip.
     """
-    media = [getattr(processor, name, None) for name in ("video_token", "image_token")]
-    if any(token and token in question for token in media):
-        raise InputError(
-            f"got {question!r}, which holds one of the model's tokens for pictures "
-            f"({', '.join(filter(None, media))}): leave them out of the question"
+    _check_questions(processor, questions)
+    media = [] if video is None else [{"type": "video"}]
+    prompts = [
+        processor.apply_chat_template(
+            [{"role": "user", "content": [*media, {"type": "text", "text": question}]}],
+            add_generation_prompt=True,
+            tokenize=False,
         )
-    content = [{"type": "video"}, {"type": "text", "text": question}]
-    prompt = processor.apply_chat_template(
-        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-    )
+        for question in questions
+    ]
+    given: dict[str, Any] = {} if video is None else _clip_inputs(video, rows=len(questions))
+    if len(questions) > 1:
+        given |= {"padding": True, "padding_side": "left"}
+    try:
+        return processor(text=prompts, return_tensors="pt", **given)
+    except ValueError as error:
+        if video is None:
+            raise
+        n, height, width = video.frames.shape[:3]
+        raise InputError(
+            f"the model's processor refuses {n} frames of {width} x {height} pixels: {error}; give a clip of "
+            "another shape"
+        ) from error
+
+
+def _check_questions(processor: ProcessorMixin, questions: Sequence[str]) -> None:
+    media = [getattr(processor, name, None) for name in ("video_token", "image_token")]
+    for question in questions:
+        if any(token and token in question for token in media):
+            raise InputError(
+                f"got {question!r}, which holds one of the model's tokens for pictures "
+                f"({', '.join(filter(None, media))}): leave them out of the question"
+            )
+    if len(questions) > 1 and processor.tokenizer.pad_token is None:
+        raise InputError(
+            f"got {len(questions)} questions at once, but the tokenizer has no pad_token: set one, or ask "
+            "them one by one"
+        )
+
+
+def _clip_inputs(video: Video, rows: int) -> dict[str, Any]:
+    """Returns what a processor is told of a clip that stands in each row."""
     height, width = video.frames.shape[1:3]
     metadata = {
         "total_num_frames": video.total_frames,
@@ -152,19 +192,7 @@ def build_inputs(processor: ProcessorMixin, video: Video, question: str) -> Any:
         "height": height,
         "width": width,
     }
-    try:
-        return processor(
-            text=[prompt],
-            videos=[video.frames],
-            video_metadata=[metadata],
-            do_sample_frames=False,
-            return_tensors="pt",
-        )
-    except ValueError as error:
-        raise InputError(
-            f"the model's processor refuses {len(video.frames)} frames of {width} x {height} pixels: "
-            f"{error}; give a clip of another shape"
-        ) from error
+    return {"videos": [video.frames] * rows, "video_metadata": [metadata] * rows, "do_sample_frames": False}
 
 
 def unknown_words(loaded: VideoModel, question: str) -> list[str]:
@@ -175,7 +203,7 @@ def unknown_words(loaded: VideoModel, question: str) -> list[str]:
     unknown: dict[str, str] = {}
     for token, (start, end) in spans:
         word = question[start:end]
-        if token == tokenizer.unk_token_id and word.isalnum():
+        if token == tokenizer.unk_token_id and any(map(str.isalnum, word)):
             unknown.setdefault(word.lower(), word)
     return list(unknown.values())
 
