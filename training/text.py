@@ -17,6 +17,8 @@ __all__ = ["IGNORED", "Tokens", "Turn", "draw_turns", "make_tokens"]
 
 IGNORED = -100
 ANSWER_WEIGHT, TEXT_WEIGHT, END_WEIGHT = 2.0, 1.0, 0.2
+LEARNED_LAST = {"order": 3.0, "move_count": 2.0, "shape_count": 2.0}
+"""How much more the answers of some families count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +58,21 @@ def draw_turns(scene: Scene, rng: np.random.Generator, *, ties: bool) -> list[Tu
         rng: draws the questions, and their order.
         ties: whether the two questions that only training asks are among them.
     """
-    turns = [Turn(q.family, q.text, q.answer) for q in questions(scene, rng)]
+    turns = [Turn(q.family, q.text, q.answer) for q in questions(scene, rng) if q.family != "order"]
+    turns += _both_ends(scene)
     if ties:
         turns.append(Turn("details", DETAILS, _details(scene, rng)))
         turns.append(Turn("lists", LISTS, _lists(scene, rng)))
     return [turns[i] for i in rng.permutation(len(turns))]
+
+
+def _both_ends(scene: Scene) -> list[Turn]:
+    """Asks both questions of `order`: side by side, only the word "first" or "last" tells them apart."""
+    late = sorted((shape for shape in scene.shapes if shape.first > 0), key=lambda shape: shape.first)
+    if len(late) != 2:
+        return []
+    ends = zip(("first", "last"), late, strict=True)
+    return [Turn("order", f"Which colour appears {end}?", shape.colour) for end, shape in ends]
 
 
 def _details(scene: Scene, rng: np.random.Generator) -> str:
@@ -127,7 +139,7 @@ def _columns(
         question = [*opening, *tokenizer(turn.question).input_ids, end, start, assistant]
         answer = [*tokenizer(turn.answer).input_ids, end]
         short = turn.family in families
-        weight = ANSWER_WEIGHT if short else TEXT_WEIGHT
+        weight = ANSWER_WEIGHT * LEARNED_LAST.get(turn.family, 1.0) if short else TEXT_WEIGHT
         family = families.index(turn.family) if short else -1
         # The last token of a question predicts the first of its answer; the last of the answer, nothing.
         learned = [(IGNORED, 0.0, -1)] * (len(question) - 1)

@@ -68,6 +68,21 @@ def test_each_packed_turn_equals_its_question_asked_alone(model, processor):
     torch.testing.assert_close(packed, torch.cat(alone), atol=2e-5, rtol=1e-4)
 
 
+def test_training_asks_for_both_ends_of_an_order():
+    rng, asked = np.random.default_rng(0), 0
+    for index in range(40):
+        scene = sample_scene(scene_rng("train", 0, index), 6)
+        turns = [turn for turn in draw_turns(scene, rng, ties=False) if turn.family == "order"]
+        late = sorted((shape.first, shape.colour) for shape in scene.shapes if shape.first)
+        if len(late) == 2:
+            asked += 1
+            expected = dict(zip(("first", "last"), (colour for _, colour in late), strict=True))
+            assert {turn.question.split()[-1].rstrip("?"): turn.answer for turn in turns} == expected
+        else:
+            assert turns == []
+    assert asked > 5
+
+
 def test_the_first_stage_trains_the_tokens_that_the_llm_reads(model):
     scenes = [sample_scene(scene_rng("train", 0, index), 4) for index in range(2)]
     with torch.no_grad():
