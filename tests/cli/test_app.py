@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from sharpv.cli.app import app
 from sharpv.cli.run import command
 from sharpv.errors import InputError
 from sharpv.hf.families import FAMILIES
+from sharpv.tiny.load import TOYS
 
 HEAVY = ("torch", "transformers", "numpy", "av", "rich", "yaml")
 
@@ -81,10 +83,15 @@ def test_debug_lets_a_failure_through(tmp_path):
 
 
 def test_models():
-    found = json.loads(CliRunner().invoke(app, ["models", "--json"]).stdout)["models"]
-    assert [row["model_type"] for row in found] == list(FAMILIES)
+    found = json.loads(CliRunner().invoke(app, ["models", "--json"]).stdout)
+    assert [row["model_type"] for row in found["models"]] == list(FAMILIES)
+    assert {row["model"]: row["description"] for row in found["toys"]} == {
+        f"toy:{name}": description for name, description in TOYS.items()
+    }
     shown = CliRunner().invoke(app, ["models"]).stdout
     assert all(family.name in shown for family in FAMILIES.values())
+    for name, description in TOYS.items():
+        assert re.search(rf"^toy:{name} .*{re.escape(description)}$", shown, re.MULTILINE)
 
 
 def test_doctor_checks_every_family():

@@ -105,3 +105,5 @@ def test_it_names_the_words_that_it_does_not_know():
     loaded = load_model(device="cpu")
     assert unknown_words(loaded, "Which way does the red shape move?") == []
     assert unknown_words(loaded, "What does the dog - a Dog! - chase, é?") == ["dog", "chase", "é"]
+    joined = ["well-known", "state_of", "cafe\u0301"]
+    assert unknown_words(loaded, f"Does the {' '.join(joined)} --- move - bottom-left?") == joined

@@ -24,7 +24,7 @@ def demo(
         Path | None,
         typer.Option(metavar="DIR", help=f"Keep {CLIP}, {REPORT} and {PICTURE} there.", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the clip.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the clip.")] = 0,
     dtype: Dtype = "float32",
     device: Device = None,
     json: Json = False,

@@ -1,4 +1,4 @@
-"""`sharpv models`: the families that can be pruned."""
+"""`sharpv models`: the families that can be pruned, and the toys in the box."""
 
 from sharpv.cli import output
 from sharpv.cli.options import Debug, Json
@@ -7,10 +7,11 @@ __all__ = ["models"]
 
 
 def models(json: Json = False, debug: Debug = False) -> None:
-    """List the model families, and what works on each."""
+    """List the model families, what works on each, and the toys in the box."""
     from sharpv.hf.families import FAMILIES
+    from sharpv.tiny.load import TOY_PREFIX, TOYS
 
-    rows = [
+    families = [
         {
             "model_type": model_type,
             "family": family.name,
@@ -20,7 +21,10 @@ def models(json: Json = False, debug: Debug = False) -> None:
         }
         for model_type, family in FAMILIES.items()
     ]
+    toys = [{"model": TOY_PREFIX + name, "description": description} for name, description in TOYS.items()]
     if json:
-        output.result({"models": rows})
-    else:
-        output.table(list(rows[0]), [list(row.values()) for row in rows])
+        output.result({"models": families, "toys": toys})
+        return
+    output.table(list(families[0]), [list(row.values()) for row in families])
+    output.answer("")
+    output.table(["model in the box", "description"], [list(row.values()) for row in toys])

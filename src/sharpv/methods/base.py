@@ -2,12 +2,13 @@
 
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from sharpv.config import SharpVConfig
 from sharpv.errors import InputError
 
-__all__ = ["Selection", "TokenPruner", "budget", "require_budget"]
+__all__ = ["Selection", "TokenPruner", "budget", "keep_places", "require_budget"]
 
 INFORMED_ONLY = ("spatial_weight", "coverage", "min_tokens_per_frame")
 
@@ -82,3 +83,16 @@ def require_budget(name: str, config: SharpVConfig) -> None:
 def budget(config: SharpVConfig, n: int, f: int) -> int:
     """Returns how many tokens of a video a float retention keeps: `round(retention n f)`, at least 1."""
     return max(round(float(config.retention) * n * f), 1)
+
+
+def keep_places(places: Tensor, features: Tensor) -> Selection:
+    """Returns the selection of some tokens of a video.
+
+    Args:
+        places: int64 `[k]` on the CPU, numbers of tokens in raster order of (frame, token).
+        features: `[n frames, f tokens, d]` of the video; only shape and device matter.
+    """
+    n, f = features.shape[:2]
+    mask = torch.zeros(n * f, dtype=torch.bool)
+    mask[places] = True
+    return Selection(mask.view(n, f).to(features.device))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sharpv.config import SharpVConfig
-from sharpv.methods.base import Selection, budget, require_budget
+from sharpv.methods.base import Selection, budget, keep_places, require_budget
 
 __all__ = ["Random"]
 
@@ -37,6 +37,4 @@ class Random:
         """Draws the tokens; what the features hold is not looked at."""
         n, f = features.shape[:2]
         order = torch.randperm(n * f, generator=torch.Generator().manual_seed(self.seed))
-        mask = torch.zeros(n * f, dtype=torch.bool)
-        mask[order[: budget(config, n, f)]] = True
-        return Selection(mask.view(n, f).to(features.device))
+        return keep_places(order[: budget(config, n, f)], features)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sharpv.config import SharpVConfig
-from sharpv.methods.base import Selection, budget, require_budget
+from sharpv.methods.base import Selection, budget, keep_places, require_budget
 
 __all__ = ["Uniform"]
 
@@ -34,6 +34,4 @@ class Uniform:
         count = budget(config, n, f)
         gaps = max(count - 1, 1)
         places = (2 * torch.arange(count) * (n * f - 1) + gaps) // (2 * gaps)
-        mask = torch.zeros(n * f, dtype=torch.bool)
-        mask[places] = True
-        return Selection(mask.view(n, f).to(features.device))
+        return keep_places(places, features)
