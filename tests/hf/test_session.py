@@ -205,6 +205,22 @@ def test_two_threads_get_right_answers_or_are_refused(model, inputs, make_inputs
         assert not session.owned
 
 
+def test_a_refused_thread_does_not_end_the_request_that_it_met(model, inputs, make_inputs):
+    text, refused = make_inputs([]), []
+
+    def intrude(*_) -> None:
+        handle.remove()
+        with ThreadPoolExecutor(1) as pool:
+            refused.append(pool.submit(model, **text).exception())
+
+    with sharpv.attach(model, TEXT_ONLY) as session:
+        expected = model.generate(**inputs, **GREEDY)
+        handle = model.get_decoder().layers[0].register_forward_hook(intrude)
+        assert same_output(model.generate(**inputs, **GREEDY), expected)
+        assert isinstance(refused[0], sharpv.AttachError)
+        assert not session.owned
+
+
 def test_without_a_cache_the_report_says_that_stage_2_did_not_run(model, inputs):
     with sharpv.attach(model, TEXT_ONLY) as session, torch.no_grad():
         model(**inputs, use_cache=False)

@@ -65,9 +65,11 @@ class Hooks:
 
     def before_model(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         """Finds the video tokens of the call, and opens a request for a bare forward pass."""
-        self._took = not self.session.owned
-        if self._took:
+        took = not self.session.owned
+        if took:
             self.session.take()
+        # Only now: a pass that was refused must not change what the running one remembers.
+        self._took = took
         self.visual = self.step = None
         call = kwargs
         if args:
