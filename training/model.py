@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from sharpv.shapesqa import CAPTION, FAMILIES
+from sharpv.shapesqa.questions import ORDER
 
 __all__ = ["DETAILS", "END", "LISTS", "START", "Sizes", "build_model", "build_processor", "build_tokenizer"]
 
@@ -37,8 +38,7 @@ SENTENCES = (
     "What shape is the red one?",
     "What shape is the one that moves?",
     "What colour is the shape that moves?",
-    "Which colour appears first?",
-    "Which colour appears last?",
+    *ORDER,
     "Which colour disappears?",
     "a red circle moves left. an orange ring stays. a blue cross comes and goes. the scene changes.",
     "from to one two",

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from sharpv.shapesqa import Scene, Shape, questions
-from sharpv.shapesqa.questions import is_clear
+from sharpv.shapesqa.questions import ORDER, is_clear
 from sharpv.shapesqa.scene import quadrant
 from training.model import DETAILS, END, LISTS, START
 
@@ -67,12 +67,11 @@ def draw_turns(scene: Scene, rng: np.random.Generator, *, ties: bool) -> list[Tu
 
 
 def _both_ends(scene: Scene) -> list[Turn]:
-    """Asks both questions of `order`: side by side, only the word "first" or "last" tells them apart."""
+    """Asks both questions of `order`, whose answers are each other's wrong ones."""
     late = sorted((shape for shape in scene.shapes if shape.first > 0), key=lambda shape: shape.first)
     if len(late) != 2:
         return []
-    ends = zip(("first", "last"), late, strict=True)
-    return [Turn("order", f"Which colour appears {end}?", shape.colour) for end, shape in ends]
+    return [Turn("order", text, shape.colour) for text, shape in zip(ORDER, late, strict=True)]
 
 
 def _details(scene: Scene, rng: np.random.Generator) -> str:

@@ -27,6 +27,7 @@ FAMILIES = {
 """The families of questions, and the answers that each accepts; a caption is free text."""
 
 CAPTION = "Describe the video."
+ORDER = ("Which colour appears first?", "What is the last colour that appears?")
 CLEAR = 0.06
 
 
@@ -155,8 +156,8 @@ def _about_events(scene: Scene, rng: np.random.Generator) -> list[tuple[str, str
     late = sorted((shape for shape in scene.shapes if shape.first > 0), key=lambda shape: shape.first)
     gone = [shape for shape in scene.shapes if shape.last < scene.frames - 1]
     if len(late) == 2:
-        which, shape = ("first", late[0]) if rng.random() < 0.5 else ("last", late[-1])
-        return [("order", f"Which colour appears {which}?", shape.colour)]
+        which = int(rng.random() >= 0.5)
+        return [("order", ORDER[which], late[which].colour)]
     return [("vanish", "Which colour disappears?", shape.colour) for shape in gone]
 
 
