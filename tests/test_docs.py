@@ -7,9 +7,9 @@ import pytest
 import transformers
 
 from sharpv.hf.families import FAMILIES, Family
-from sharpv.hf.layout import grid, stacked
+from sharpv.hf.layout import stacked
 from sharpv.tiny.clip import moving_square
-from sharpv.tiny.random_model import llava_onevision
+from sharpv.tiny.random.llava import llava_onevision
 from sharpv.video import write_video
 
 ROOT = Path(__file__).parents[1]
@@ -34,8 +34,17 @@ def test_readme(snippet, tmp_path, monkeypatch, capsys):
     assert "generate" not in vars(model)
 
 
-def test_the_page_on_adding_a_model_shows_the_table_as_it_is():
+def test_the_page_on_adding_a_model_adds_one(monkeypatch):
+    """What the line does is tested in `tests/hf/test_families.py`."""
+    monkeypatch.setitem(FAMILIES, "made_up", None)
     (snippet,) = snippets("docs/adding-a-model.md")
-    found: dict = {"Family": Family, "grid": grid, "stacked": stacked}
-    exec(snippet, found)
-    assert found["FAMILIES"] == FAMILIES
+    exec(snippet, {})
+    assert FAMILIES["made_up"] == Family("Made Up", stacked)
+
+
+def test_the_page_on_adding_a_model_answers_for_every_field():
+    page = (ROOT / "docs/adding-a-model.md").read_text()
+    assert [
+        name for name in Family.__dataclass_fields__ if name != "name" and f"| `{name}` |" not in page
+    ] == []
+    assert [f.layout.__name__ for f in FAMILIES.values() if f"| `{f.layout.__name__}` |" not in page] == []

@@ -30,6 +30,8 @@ class SharpVConfig:
             values are made, or at its `"output"`.
         positions: `"original"` keeps the position ids of kept tokens; `"compact"` renumbers them (1-D RoPE
             models only).
+        images_as_frames: for families that are shown a video as images (InternVL, SmolVLM): all images of a
+            prompt are the frames of one video, in order. Other families take no notice.
 
     Raises:
         ValueError: a value outside its range; the message names the field, the value and the range.
@@ -43,6 +45,7 @@ class SharpVConfig:
     min_tokens_per_frame: int = 1
     memory_probe: Literal["input", "output"] = "input"
     positions: Literal["original", "compact"] = "original"
+    images_as_frames: bool = False
 
     def __post_init__(self) -> None:
         share = _in_range(self.retention, 0, 1) and self.retention != 0
@@ -61,6 +64,7 @@ class SharpVConfig:
             ),
             "memory_probe": (self.memory_probe in ("input", "output"), "'input' or 'output'"),
             "positions": (self.positions in ("original", "compact"), "'original' or 'compact'"),
+            "images_as_frames": (isinstance(self.images_as_frames, bool), "True or False"),
         }
         for name, (ok, accepted) in rules.items():
             if not ok:

@@ -76,13 +76,6 @@ def test_the_attributes_of_a_cache():
     assert issubclass(DynamicLayer, CacheLayerMixin)
 
 
-def test_placeholders_are_found_without_embeddings(model, inputs):
-    ids = inputs["input_ids"]
-    masks = model.model.get_placeholder_mask(ids, inputs_embeds=torch.empty(*ids.shape, 0))
-    assert len(masks) == 2
-    assert parameters(model.model.get_placeholder_mask)[:2] == ["input_ids", "inputs_embeds"]
-
-
 def test_forward_takes_encoded_videos(model):
     for module in (model, model.model):
         assert "mm_encoder_outputs" in parameters(module.forward)

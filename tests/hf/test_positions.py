@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sharpv
-from sharpv.hf.layout import VideoLayout, grid, stacked
+from sharpv.hf.layout import VideoLayout
 from sharpv.hf.positions import compact, gather_columns, gather_positions, renumber, tail_length
 from sharpv.hf.stage1 import Placed, place
 from tests.hf.conftest import GREEDY, clip, distance, forward_loop, second_turn
@@ -91,33 +91,6 @@ def test_videos_find_their_rows(layouts, counts, expected, repeats):
 def test_counts_that_do_not_add_up_are_refused(layouts, counts):
     with pytest.raises(sharpv.InputError, match="processor"):
         place(layouts, counts)
-
-
-@pytest.mark.parametrize(
-    ("shape", "placeholders", "separators", "layout"),
-    [
-        ((1, 2, 3, 8, 8), 9, 1, VideoLayout(2, 4, (2, 2), 1)),
-        ((2, 3, 3, 8, 8), 18, 0, VideoLayout(3, 3, None, 0)),
-    ],
-)
-def test_stacked_videos(shape, placeholders, separators, layout):
-    inputs = {"pixel_values_videos": torch.empty(shape)}
-    assert stacked(inputs, None, placeholders, separators) == [layout] * shape[0]
-
-
-@pytest.mark.parametrize(
-    ("shape", "placeholders"),
-    [((1, 2, 3, 8, 8), 8), ((1, 2, 3, 8, 8), 1), ((2, 3, 8, 8), 9), ((1, 0, 3, 8, 8), 1)],
-)
-def test_stacked_videos_that_do_not_divide_are_refused(shape, placeholders):
-    with pytest.raises(sharpv.InputError, match="processor"):
-        stacked({"pixel_values_videos": torch.empty(shape)}, None, placeholders, 1)
-
-
-@pytest.mark.parametrize("family", ["qwen2_5_vl"], indirect=True)
-def test_videos_on_a_grid(model):
-    grids = {"video_grid_thw": torch.tensor([[3, 4, 6], [1, 2, 2]])}
-    assert grid(grids, model.model, 19, 0) == [VideoLayout(3, 6, (2, 3)), VideoLayout(1, 1, (1, 1))]
 
 
 @pytest.fixture(params=[1, 2], ids=["batch1", "batch2"])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import sharpv
-from sharpv.tiny.random_model import RANDOM_MODELS
+from sharpv.tiny.random import RANDOM_MODELS
 from tests.hf.conftest import GREEDY, OFF, STAGE_1, TEXT_ONLY, clip, interrupt, same_output
 
 PER_REQUEST = "rope_deltas"  # the model's own note of its last prompt

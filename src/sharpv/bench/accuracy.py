@@ -174,7 +174,9 @@ def _film(sample: Sample, spec: AccuracySpec) -> Clip:
 
 def _means(records: Records, sample: Sample, condition: Condition) -> tuple[SharpVConfig, TokenPruner]:
     """Returns the configuration and the pruner of a condition on one clip."""
-    config, pruner = condition.config, find_pruner(condition.method)
+    # A family that is shown a video as images has no others here.
+    config = replace(condition.config, images_as_frames=True)
+    pruner = find_pruner(condition.method)
     if condition.match is not None:
         other = records.found[sample.name, condition.match]
         config = replace(config, retention=other.tokens_kept / other.tokens_total)

@@ -1,5 +1,6 @@
 """Encoding a clip once for all that is asked about it."""
 
+import copy
 import functools
 import inspect
 from collections.abc import Iterator, Mapping
@@ -8,6 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from sharpv.hf.families import require_family
+from sharpv.hf.inputs import encode_video
 
 __all__ = ["encode_once"]
 
@@ -20,33 +24,37 @@ def encode_once(model: Any, inputs: Mapping[str, Any]) -> Iterator[None]:
     and all methods then read the same numbers, which batches of different size would round differently.
 
     Args:
-        model: whose `base_model.get_video_features` is covered until the end of the block.
+        model: whose encoder of videos is covered until the end of the block.
         inputs: what the processor returned for one prompt with the clip.
     """
-    base = model.base_model
-    encode = base.get_video_features
+    base, family = model.base_model, require_family(model.config.model_type)
+    encode = getattr(base, family.encoder)
     signature = inspect.signature(encode)
     with torch.no_grad():
-        given = {name: value for name, value in inputs.items() if name in signature.parameters}
-        once = encode(**given, return_dict=True)
+        once, _ = encode_video(base, family, inputs)
+    pixels = family.pixels if family.pixels in signature.parameters else "pixel_values"
+    of_one_row = len(inputs[family.pixels])
 
     @functools.wraps(encode)
     def repeat(*args: Any, **given: Any) -> Any:
         kwargs = signature.bind_partial(*args, **given).arguments
         kwargs |= kwargs.pop("kwargs", {})
-        grids = kwargs.get("video_grid_thw")
-        rows = len(kwargs["pixel_values_videos"] if grids is None else grids)
-        features = once.pooler_output
+        rows = len(kwargs[pixels]) // of_one_row
+        repeated, features = copy.copy(once), once.pooler_output
         if isinstance(features, Tensor):
-            return type(once)(pooler_output=features.repeat(rows, *[1] * (features.dim() - 1)))
-        return type(once)(pooler_output=tuple(features) * rows)
+            repeated.pooler_output = features.repeat(rows, *[1] * (features.dim() - 1))
+        else:
+            repeated.pooler_output = tuple(features) * rows
+        if getattr(once, "deepstack_features", None) is not None:
+            repeated.deepstack_features = [tuple(videos) * rows for videos in once.deepstack_features]
+        return repeated
 
-    own = vars(base).get("get_video_features")
-    base.get_video_features = repeat
+    own = vars(base).get(family.encoder)
+    setattr(base, family.encoder, repeat)
     try:
         yield
     finally:
         if own is None:
-            del base.get_video_features
+            delattr(base, family.encoder)
         else:
-            base.get_video_features = own
+            setattr(base, family.encoder, own)

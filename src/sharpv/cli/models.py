@@ -16,7 +16,8 @@ def models(json: Json = False, debug: Debug = False) -> None:
             "model_type": model_type,
             "family": family.name,
             "tokens": "yes",
-            "memory": "yes",
+            "memory": "no" if family.stage_1_only else "yes",
+            "video as": "images" if family.modality == "image" else "video",
             "positions": "original" if family.mrope else "original, compact",
         }
         for model_type, family in FAMILIES.items()

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,8 @@ def ask(
     """
     model, processor = loaded.model, loaded.processor
     inputs = build_inputs(processor, video, question).to(model.device, model.dtype)
-    with attach(model, config) as session:
+    # A family that is shown a video as images has no others here.
+    with attach(model, replace(config, images_as_frames=True)) as session:
         output = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         report = session.reports[-1]
     new = output[0, inputs["input_ids"].shape[1] :]
@@ -152,6 +153,8 @@ def build_inputs(processor: ProcessorMixin, video: Video | None, *questions: str
         for question in questions
     ]
     given: dict[str, Any] = {} if video is None else _clip_inputs(video, rows=len(questions))
+    if hasattr(getattr(processor, "video_processor", None), "use_token_compression"):
+        given["use_token_compression"] = False  # SharpV chooses the tokens
     if len(questions) > 1:
         given |= {"padding": True, "padding_side": "left"}
     try:

@@ -2,9 +2,10 @@
 
 import logging
 from collections import deque
+from collections.abc import Mapping
 from threading import Lock, get_ident
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from weakref import WeakSet
 
 from transformers import PreTrainedModel
@@ -23,6 +24,10 @@ __all__ = ["Session", "attach"]
 logger = logging.getLogger(__name__)
 
 REPORTS_KEPT = 32
+STAGE_1_ONLY = (
+    "%s: generate() runs stage 1; stage 2, a bare forward() with a video, and later turns on one cache do "
+    "not work, since %s"
+)
 
 _attached: WeakSet[PreTrainedModel] = WeakSet()
 
@@ -51,6 +56,8 @@ class Session:
             raise AttachError(
                 f"got a {type(model).__name__} with a SharpV session: detach it first, session.detach()"
             )
+        if self.family.stage_1_only:
+            logger.warning(STAGE_1_ONLY, self.family.name, self.family.stage_1_only)
         self._hooks: Hooks | None = Hooks(self)
         self._callers_generate = vars(model).get("generate")
         self._generate = wrap_generate(self)
@@ -61,6 +68,14 @@ class Session:
     def attached(self) -> bool:
         """Whether the session is on its model."""
         return self._hooks is not None
+
+    def video_pixels(self, inputs: Mapping[str, Any]) -> Any:
+        """Returns the frames among the inputs of a request; None without any."""
+        return self.family.video_pixels(inputs, self.config)
+
+    def encoded_video(self, inputs: Mapping[str, Any]) -> Any:
+        """Returns the encoded frames among the inputs of a request; None without any."""
+        return self.family.encoded_video(inputs, self.config)
 
     @property
     def report(self) -> Report | None:
@@ -125,8 +140,10 @@ class Session:
         self.request = None
         if failed:
             return
-        if request.videos and request.cache is None and self.config.memory_threshold is not None:
-            request.notes.append("stage 2 did not run: the request kept no KV cache")
+        if request.videos and self.config.memory_threshold is not None:
+            reason = self.family.stage_1_only
+            if reason or request.cache is None:
+                request.notes.append(f"stage 2 did not run: {reason or 'the request kept no KV cache'}")
         report = request.report(self.model, self.config, self.pruner.name)
         self.reports.append(report)
         logger.info(

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, LinearAttentionLayer
 
 from sharpv.errors import AttachError, InputError
 from sharpv.hf.positions import tail_length
@@ -173,6 +173,10 @@ def _take(states: Tensor, index: Tensor) -> Tensor:
     return states.gather(2, index.to(states.device)[:, None, :, None].expand(batch, heads, -1, dim))
 
 
+PRUNABLE = {DynamicLayer, PrunedLayer}
+WITHOUT_COLUMNS = {LinearAttentionLayer}
+
+
 def require_prunable(cache: Cache) -> None:
     """Refuses a cache whose layers SharpV cannot shorten.
 
@@ -180,7 +184,7 @@ def require_prunable(cache: Cache) -> None:
         InputError: it is not a plain dynamic cache.
     """
     kinds = {type(layer) for layer in cache.layers} | {cache.layer_class_to_replicate or DynamicLayer}
-    if not isinstance(cache, DynamicCache) or cache.offloading or not kinds <= {DynamicLayer, PrunedLayer}:
+    if not isinstance(cache, DynamicCache) or cache.offloading or not kinds <= PRUNABLE | WITHOUT_COLUMNS:
         raise InputError(
             f"got a {type(cache).__name__} with layers {sorted(kind.__name__ for kind in kinds)}; an "
             "attached SharpV prunes a DynamicCache of full-attention layers. Leave cache_implementation "
@@ -192,12 +196,13 @@ def adopt(cache: DynamicCache, padding: Tensor | None) -> None:
     """Turns the layers of a cache into `PrunedLayer`, in place; what they hold stays.
 
     Args:
-        cache: with layers of either kind.
+        cache: with layers of these kinds, or without columns.
         padding: bool `[B, physical]`, false at the padding that a cache without gaps holds; None without any.
     """
     for position, layer in enumerate(cache.layers):
         if type(layer) is DynamicLayer:
-            layer = cache.layers[position] = _adopted(layer)
+            cache.layers[position] = _adopted(layer)
+    for layer in pruned_layers(cache):
         if not layer.pruned:
             layer.valid = padding
     if cache.layer_class_to_replicate is DynamicLayer:
@@ -242,7 +247,9 @@ def count_cut_columns(cache: object, keep: Tensor, lag: Tensor | None) -> None:
 
 def cache_bytes(cache: Cache) -> int:
     """Returns the bytes of storage that the keys and values really hold, views counted at their full size."""
-    return sum(states.untyped_storage().nbytes() for states in _states(cache))
+    return sum(
+        states.untyped_storage().nbytes() for layer in _layers(cache) for states in (layer.keys, layer.values)
+    )
 
 
 def dense_cache_bytes(cache: Cache, extra_columns: int = 0) -> int:
@@ -252,18 +259,16 @@ def dense_cache_bytes(cache: Cache, extra_columns: int = 0) -> int:
         cache: after the prefill.
         extra_columns: columns of the dense prompt that the cache does not count.
     """
+    # A sliding window, too, holds a view of the whole prompt until the next token.
     columns = cache.get_seq_length() + extra_columns
     per_column = (
         states.shape[0] * states.shape[1] * states.shape[3] * states.element_size()
-        for states in _states(cache)
+        for layer in _layers(cache)
+        for states in (layer.keys, layer.values)
     )
     return columns * sum(per_column)
 
 
-def _states(cache: Cache) -> list[Tensor]:
-    return [
-        states
-        for layer in cache.layers
-        if getattr(layer, "is_initialized", False)
-        for states in (layer.keys, layer.values)
-    ]
+def _layers(cache: Cache) -> list[Any]:
+    """Returns the layers that hold keys and values; those with a recurrent state do not."""
+    return [layer for layer in cache.layers if isinstance(getattr(layer, "keys", None), Tensor)]

@@ -1,14 +1,16 @@
 """The supported families, as data: one that lays its tokens out in a known way is one line here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from transformers import PreTrainedModel
 
 from sharpv._compat import require_transformers
 from sharpv.config import SharpVConfig
 from sharpv.errors import InputError, UnsupportedModelError
-from sharpv.hf.layout import VideoLayout, grid, stacked
+from sharpv.hf.layout import VideoLayout, counted, grid, per_image, stacked
 
 __all__ = ["FAMILIES", "Family", "family_for", "require_family"]
 
@@ -22,17 +24,68 @@ class Family:
         layout: lays the placeholders of a prompt out in frames.
         mrope: whether position ids have several axes (time, height, width), which cannot be renumbered.
         separators: tokens after the frames of each video, never pruned by stage 1.
+        placeholder: name, in the model's configuration, of the token that stands for a piece of a video.
+        pixels: name of the input that holds the frames.
+        encoder: method of the base model that encodes them.
+        modality: key of the encoded frames in `mm_encoder_outputs`: "video", or "image" for a family that is
+            shown a video as images.
+        stage_1_only: why nothing but stage 1 before the model works, or None where all does.
     """
 
     name: str
     layout: Callable[..., list[VideoLayout]]
     mrope: bool = False
     separators: int = 0
+    placeholder: str = "video_token_id"
+    pixels: str = "pixel_values_videos"
+    encoder: str = "get_video_features"
+    modality: str = "video"
+    stage_1_only: str | None = None
 
+    def shows_video(self, config: SharpVConfig) -> bool:
+        """Whether what the family is shown under `pixels` counts as video."""
+        return self.modality == "video" or config.images_as_frames
+
+    def video_pixels(self, inputs: Mapping[str, Any], config: SharpVConfig) -> Any:
+        """Returns the frames among the inputs; None without any."""
+        return inputs.get(self.pixels) if self.shows_video(config) else None
+
+    def encoded_video(self, inputs: Mapping[str, Any], config: SharpVConfig) -> Any:
+        """Returns the encoded frames among the inputs; None without any."""
+        return (
+            (inputs.get("mm_encoder_outputs") or {}).get(self.modality) if self.shows_video(config) else None
+        )
+
+
+_qwen = partial(Family, layout=grid, mrope=True)
+_shown_as_images = partial(
+    Family,
+    layout=per_image,
+    placeholder="image_token_id",
+    pixels="pixel_values",
+    encoder="get_image_features",
+    modality="image",
+)
+GEMMA_MASKS = "Gemma 4 makes the attention masks of all layers before its decoder runs"
 
 FAMILIES = {
+    "gemma4": Family("Gemma 4", counted, stage_1_only=GEMMA_MASKS),
+    "glm4v": _qwen("GLM-4V", placeholder="image_token_id"),
+    "internvl": _shown_as_images("InternVL"),
+    "llava_next_video": Family("LLaVA-NeXT-Video", stacked),
     "llava_onevision": Family("LLaVA-OneVision", stacked, separators=1),
-    "qwen2_5_vl": Family("Qwen2.5-VL", grid, mrope=True),
+    "perception_lm": Family("PerceptionLM", stacked, encoder="get_image_features"),
+    "qwen2_5_omni_thinker": _qwen("Qwen2.5-Omni (thinker)"),
+    "qwen2_5_vl": _qwen("Qwen2.5-VL"),
+    "qwen2_vl": _qwen("Qwen2-VL"),
+    "qwen3_5": _qwen("Qwen3.5"),
+    "qwen3_5_moe": _qwen("Qwen3.5-MoE"),
+    "qwen3_omni_moe_thinker": _qwen("Qwen3-Omni (thinker)"),
+    "qwen3_vl": _qwen("Qwen3-VL"),
+    "qwen3_vl_moe": _qwen("Qwen3-VL-MoE"),
+    "smolvlm": _shown_as_images("SmolVLM"),
+    "video_llama_3": Family("VideoLLaMA3", grid),
+    "video_llava": Family("Video-LLaVA", stacked),
 }
 """Families by `model_type` of the model's configuration."""
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sharpv.errors import InputError
 from sharpv.hf.cache import count_cut_columns
-from sharpv.hf.inputs import FEATURES_WITHOUT_PIXELS, PrunedFeatures, has_video, shorten
+from sharpv.hf.inputs import FEATURES_WITHOUT_PIXELS, PrunedFeatures, shorten
 from sharpv.hf.layout import video_placeholders
 from sharpv.hf.request import Request
 
@@ -34,9 +34,10 @@ def wrap_generate(session: "Session") -> Callable[..., Any]:
         if isinstance(call.get("inputs"), Tensor):
             call["input_ids"] = call.pop("inputs")
         _refuse_chunks(session, call)
+        _refuse_cache(session, call)
         session.take()
         try:
-            if has_video(call) and _fresh(call):
+            if session.video_pixels(call) is not None and _fresh(call):
                 return _generate_shortened(session, original, call)
             return _generate_whole(session, original, call)
         finally:
@@ -52,11 +53,20 @@ def _fresh(call: Mapping[str, Any]) -> bool:
 
 
 def _refuse_chunks(session: "Session", call: Mapping[str, Any]) -> None:
-    video = has_video(call) or call.get("mm_encoder_outputs")
+    video = session.video_pixels(call) is not None or call.get("mm_encoder_outputs")
     if video and session.config.prunes and _option(session, call, "prefill_chunk_size") is not None:
         raise InputError(
             "got prefill_chunk_size with a video; an attached SharpV decides on whole prompts, and makes "
             "them short: leave it unset"
+        )
+
+
+def _refuse_cache(session: "Session", call: Mapping[str, Any]) -> None:
+    reason = session.family.stage_1_only
+    if reason and session.config.prunes_tokens and not _fresh(call):
+        raise InputError(
+            f"got a prompt that goes on from a cache or from embeddings, which SharpV cannot shorten, since "
+            f"{reason}: pass the whole conversation as input_ids, without past_key_values"
         )
 
 
@@ -66,7 +76,7 @@ def _generate_shortened(session: "Session", original: Any, call: dict[str, Any])
     removed = shortened.keep.shape[1] - shortened.inputs["input_ids"].shape[1]
     request = Request(
         session.stopwatch(),
-        expected_tokens=_feature_count(shortened.inputs["mm_encoder_outputs"]["video"]),
+        expected_tokens=_feature_count(session.encoded_video(shortened.inputs)),
         shortened=True,
         hidden_columns=removed,
         prompt_tokens=shortened.prompt_tokens,
@@ -76,6 +86,9 @@ def _generate_shortened(session: "Session", original: Any, call: dict[str, Any])
     )
     inputs = {**shortened.inputs, **_shorter_limits(session, call, removed)}
     output = _run(session, request, original, inputs)
+    if session.family.stage_1_only and not isinstance(output, Tensor):
+        # It counts the shortened prompt: a later turn with the original ids would read other tokens.
+        output["past_key_values"] = None
     lag = None
     if session.config.positions == "compact":
         cut = torch.tensor(shortened.prompt_tokens) - torch.tensor(shortened.prompt_tokens_kept)
@@ -88,22 +101,29 @@ def _generate_whole(session: "Session", original: Any, call: dict[str, Any]) -> 
     """Runs a request whose prompt reaches the decoder whole, where the hooks shorten it if it holds video."""
     request = Request(session.stopwatch())
     base, family = session.model.base_model, session.family
-    encoded = call.get("mm_encoder_outputs") or {}
-    if has_video(call):
+    encoded = session.encoded_video(call)
+    if session.video_pixels(call) is not None:
         input_ids = _uncached(call, call.get("input_ids"))
-        tokens = int(video_placeholders(base, input_ids, call.get("inputs_embeds")).sum())
-        request.layouts = family.layout(call, base, tokens, family.separators)
-    elif encoded.get("video") is not None:
-        request.expected_tokens = _feature_count(encoded["video"])
-        request.shortened = isinstance(encoded, PrunedFeatures)
+        visual = video_placeholders(base, family.placeholder, input_ids, call.get("inputs_embeds"))
+        request.layouts = family.layout(call, base, visual.sum(1).tolist(), family.separators)
+    elif encoded is not None:
+        request.expected_tokens = _feature_count(encoded)
+        request.shortened = isinstance(call["mm_encoder_outputs"], PrunedFeatures)
         if not request.shortened and session.config.prunes_tokens:
             raise InputError(FEATURES_WITHOUT_PIXELS)
     else:
-        request.notes.append("no video in the request: nothing to prune")
+        request.notes.append(_nothing_to_prune(session, call))
         fed = _uncached(call, call.get("attention_mask"))
         if fed is not None:
             request.prompt_tokens = request.prompt_tokens_kept = tuple(fed.sum(1).tolist())
     return _run(session, request, original, call)
+
+
+def _nothing_to_prune(session: "Session", call: Mapping[str, Any]) -> str:
+    note, family = "no video in the request: nothing to prune", session.family
+    if family.modality == "image" and call.get(family.pixels) is not None:
+        note += f"; {family.name} is shown a video as images, which images_as_frames=True takes them for"
+    return note
 
 
 def _run(session: "Session", request: Request, original: Any, inputs: dict[str, Any]) -> Any:

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BUSY", "Hooks"]
 
+NO_FORWARD = (
+    "got a forward pass with a video, which SharpV cannot shorten, since {}: use generate(), or shorten the "
+    "prompt with sharpv.prune_inputs"
+)
 BUSY = "got a request while another is running on the same session: wait for it, or batch the requests"
 
 
@@ -75,22 +79,29 @@ class Hooks:
         if args:
             call = self._signature.bind_partial(*args, **kwargs).arguments
             call = {**call.pop("kwargs", {}), **call}
-        encoded = (call.get("mm_encoder_outputs") or {}).get("video")
-        if encoded is None and call.get("pixel_values_videos") is None:
+        encoded, pixels = self.session.encoded_video(call), self.session.video_pixels(call)
+        if encoded is None and pixels is None:
             return
-        self.visual = video_placeholders(self.base, call.get("input_ids"), call.get("inputs_embeds"))
+        family = self.session.family
+        if family.stage_1_only:
+            if pixels is not None and self.config.prunes_tokens:
+                raise InputError(NO_FORWARD.format(family.stage_1_only))
+            return
+        self.visual = video_placeholders(
+            self.base, family.placeholder, call.get("input_ids"), call.get("inputs_embeds")
+        )
         running = self.session.request
         if running is None:
-            self.session.open(self._bare_request(call, int(self.visual.sum())))
+            self.session.open(self._bare_request(call, self.visual.sum(1).tolist()))
         elif encoded is None:
             # What generate() feeds is encoded beforehand: this is a pass of the caller's own, in between.
             raise AttachError(BUSY)
 
-    def _bare_request(self, call: Mapping[str, Any], tokens: int) -> Request:
-        request = Request(self.session.stopwatch(), expected_tokens=tokens, bare=True)
-        if call.get("pixel_values_videos") is not None:
+    def _bare_request(self, call: Mapping[str, Any], counts: list[int]) -> Request:
+        request = Request(self.session.stopwatch(), expected_tokens=sum(counts), bare=True)
+        if self.session.video_pixels(call) is not None:
             family = self.session.family
-            request.layouts = family.layout(call, self.base, tokens, family.separators)
+            request.layouts = family.layout(call, self.base, counts, family.separators)
         elif isinstance(call["mm_encoder_outputs"], PrunedFeatures):
             request.shortened = True
         elif self.config.prunes_tokens:
@@ -178,6 +189,12 @@ class Hooks:
             position_ids = renumber(position_ids, real)
             step.lag = (step.fed & ~keep).sum(1, keepdim=True)
         kwargs["position_ids"] = position_ids
+        pictures = kwargs.get("visual_pos_masks")
+        if pictures is not None:
+            kwargs["deepstack_visual_embeds"] = [
+                embeds[keep[pictures]] for embeds in kwargs["deepstack_visual_embeds"]
+            ]
+            kwargs["visual_pos_masks"] = pictures.gather(1, index) & real
         step.original = kwargs["inputs_embeds"] = gather_columns(step.original, index)
         step.visual = step.visual.gather(1, index) & real
         step.places, step.tail, step.gapped = places(keep), tail_length(keep), True
@@ -190,14 +207,15 @@ class Hooks:
                 # Without cache and mask, transformers reads gapped ids as several packed sequences.
                 kwargs["attention_mask"] = step.fed.long()
             return
-        held = list(step.cache.layers) or [PrunedLayer()]
-        if step.places is None and not any(layer.pruned for layer in pruned_layers(step.cache)):
+        layers = step.cache.layers or [PrunedLayer()]
+        held = {index: layer for index, layer in enumerate(layers) if isinstance(layer, PrunedLayer)}
+        if step.places is None and not any(layer.pruned for layer in held.values()):
             return
-        for layer in held:
+        for layer in held.values():
             layer.ready = True
-        kwargs["attention_mask"] = held[0].attention_mask(step.fed)
-        states = [layer.state for layer in held]
-        if len(set(states)) > 1:
+        kwargs["attention_mask"] = next(iter(held.values())).attention_mask(step.fed)
+        states = {index: layer.state for index, layer in held.items()}
+        if len(set(states.values())) > 1:
             made = {
                 state: create_causal_mask(
                     config=self.decoder.config,
@@ -206,9 +224,9 @@ class Hooks:
                     past_key_values=step.cache,
                     layer_idx=index,
                 )
-                for state, index in {state: index for index, state in enumerate(states)}.items()
+                for state, index in {state: index for index, state in states.items()}.items()
             }
-            step.masks = [made[state] for state in states]
+            step.masks = {index: made[state] for index, state in states.items()}
 
     def before_layer(
         self, index: int, module: nn.Module, args: Any, kwargs: dict[str, Any]
@@ -221,7 +239,7 @@ class Hooks:
             # FlashAttention would split a single prompt at its gaps; the rotary embedding is already
             # computed.
             kwargs["position_ids"] = None
-        if step.masks:
+        if index in step.masks:
             kwargs["attention_mask"] = step.masks[index]
         if self.config.memory_probe == "input":
             self._probe(step, args[0] if args else kwargs["hidden_states"])
@@ -252,7 +270,7 @@ class Hooks:
 
     def _record(self, index: int, step: Step, similarity: list[float], dropped: list[bool]) -> None:
         request, rows = self.session.request, slice(None, None, step.repeats)
-        if request is not None and index == len(request.layers):
+        if request is not None and all(known.layer < index for known in request.layers):
             known = tuple(None if isnan(value) else value for value in similarity[rows])
             request.layers.append(LayerReport(layer=index, similarity=known, dropped=tuple(dropped[rows])))
 

@@ -1,7 +1,7 @@
 """The inputs seam: encode the video first, shorten the prompt, let an unmodified `generate()` run."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +26,13 @@ __all__ = [
     "FEATURES_WITHOUT_PIXELS",
     "PrunedFeatures",
     "Shortened",
-    "has_video",
+    "encode_video",
     "prune_inputs",
     "shorten",
 ]
 
 ALONG_THE_PROMPT = ("mm_token_type_ids", "token_type_ids")
+OF_THE_WHOLE_PROMPT = ("video_compression_mask",)
 IGNORED_LABEL = -100
 FEATURES_WITHOUT_PIXELS = (
     "got video features without pixels, whose layout in frames is unknown: pass pixel_values_videos, or "
@@ -43,12 +44,19 @@ class PrunedFeatures(dict):
     """The `mm_encoder_outputs` of a shortened prompt: a session sees by the type that stage 1 is done."""
 
 
+@dataclass
 class PrunedOutput(BaseModelOutputWithPooling):
     """Features of a shortened prompt, which beams can repeat once.
 
     `generate()` writes the repeated features back into its caller's object; a second call would repeat the
     repeated ones, and give rows the features of others.
+
+    Attributes:
+        deepstack_features: per early layer of the decoder, what is added to the tokens of each video,
+            `[tokens, d]`; None for families without.
     """
+
+    deepstack_features: list[tuple[Tensor, ...]] | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "pooler_output" and isinstance(value, list):
@@ -80,11 +88,6 @@ class Shortened:
     prompt_tokens_kept: tuple[int, ...]
     videos: tuple[VideoReport, ...]
     milliseconds: dict[str, float]
-
-
-def has_video(inputs: Mapping[str, Any]) -> bool:
-    """Returns whether the inputs hold video pixels."""
-    return inputs.get("pixel_values_videos") is not None
 
 
 def prune_inputs(
@@ -122,9 +125,9 @@ def prune_inputs(
     config = config or SharpVConfig()
     family, pruner = family_for(model, config), find_pruner(method)
     pruner.check(config)
-    if not has_video(inputs):
+    if family.video_pixels(inputs, config) is None:
         return dict(inputs)
-    shortened = shorten(model, family, inputs, config, pruner)
+    shortened = shorten(model, family, _with_encoded_images(model, family, inputs), config, pruner)
     gapped = config.positions == "original" and not family.mrope and not bool(shortened.keep.all())
     if gapped and bool(shortened.inputs["attention_mask"].all()):
         return _with_padding_column(model, shortened.inputs)
@@ -142,23 +145,26 @@ def shorten(
     """Does the work of `prune_inputs` on inputs with video."""
     base, input_ids = model.base_model, _prompt(inputs)
     attention_mask = _attention_mask(model, inputs)
-    visual = video_placeholders(base, input_ids)
-    tokens = int(visual.sum())
-    placed, _ = place(family.layout(inputs, base, tokens, family.separators), visual.sum(1).tolist())
+    visual = video_placeholders(base, family.placeholder, input_ids)
+    counts = visual.sum(1).tolist()
+    placed, _ = place(family.layout(inputs, base, counts, family.separators), counts)
     watch = Stopwatch(input_ids.device)
-    encoded, consumed = _encode(base, inputs)
-    features = _flat(encoded, tokens)
+    encoded, consumed = encode_video(base, family, inputs)
+    features = _flat(encoded, sum(counts))
     vision = watch.lap()
     keep_features, videos = keep_tokens(features, placed, 1, config, pruner)
     keep = ~visual
     keep[visual] = keep_features.to(keep.device)
     keep &= attention_mask
     index, real = compact(keep)
+    others = inputs.get("mm_encoder_outputs") or {}
     shorter = {
         **{name: value for name, value in inputs.items() if name not in consumed},
         **_cut(model, inputs, index, real),
         "position_ids": _positions(model, inputs, attention_mask, index, real, config),
-        "mm_encoder_outputs": PrunedFeatures(video=_rebuild(encoded, features, keep_features)),
+        "mm_encoder_outputs": PrunedFeatures(
+            {**others, family.modality: _rebuild(encoded, features, keep_features)}
+        ),
     }
     return Shortened(
         shorter,
@@ -221,11 +227,42 @@ def _attention_mask(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Tensor
     return mask.bool()
 
 
-def _encode(base: PreTrainedModel, inputs: Mapping[str, Any]) -> tuple[ModelOutput, set[str]]:
-    """Returns the encoded videos, and the names of the inputs that the encoder takes."""
-    encode = base.get_video_features
-    consumed = {name for name in inspect.signature(encode).parameters if name != "kwargs" and name in inputs}
-    return encode(**{name: inputs[name] for name in consumed}, return_dict=True), consumed
+def encode_video(
+    base: PreTrainedModel, family: Family, inputs: Mapping[str, Any]
+) -> tuple[ModelOutput, set[str]]:
+    """Encodes the videos of a request.
+
+    Args:
+        base: the base model.
+        family: of it.
+        inputs: what the processor returned.
+
+    Returns:
+        The encoder's output, with the features as `pooler_output`, and the names of the inputs that are done
+        with.
+    """
+    encode = getattr(base, family.encoder)
+    names = inspect.signature(encode).parameters.keys() - {"kwargs"}
+    given = {name: inputs[name] for name in names if name in inputs}
+    if family.pixels not in names:
+        # This encoder of images takes the frames of a video, too.
+        given = {"pixel_values": inputs[family.pixels]}
+    consumed = given.keys() - {"pixel_values"} | {family.pixels, *OF_THE_WHOLE_PROMPT}
+    return encode(**given, return_dict=True), consumed
+
+
+@torch.no_grad()
+def _with_encoded_images(model: PreTrainedModel, family: Family, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Encodes the images that stand beside a video: no forward pass takes pixels and features together."""
+    if family.modality == "image" or inputs.get("pixel_values") is None:
+        return dict(inputs)
+    encode = model.base_model.get_image_features
+    names = inspect.signature(encode).parameters.keys() - {"kwargs"}
+    encoded = encode(**{name: inputs[name] for name in names if name in inputs}, return_dict=True)
+    features = {**(inputs.get("mm_encoder_outputs") or {}), "image": _reusable(encoded)}
+    return {name: value for name, value in inputs.items() if name != "pixel_values"} | {
+        "mm_encoder_outputs": features
+    }
 
 
 def _flat(encoded: ModelOutput, tokens: int) -> Tensor:
@@ -249,11 +286,23 @@ def _rebuild(encoded: ModelOutput, features: Tensor, keep: Tensor) -> PrunedOutp
     pooled = encoded.pooler_output
     if isinstance(pooled, Tensor):
         return PrunedOutput(pooler_output=features[keep][:, None])
-    sizes = [len(video) for video in pooled]
+    kept = keep.split([len(video) for video in pooled])
+    deepstack = getattr(encoded, "deepstack_features", None)
     return PrunedOutput(
-        pooler_output=tuple(
-            video[kept] for video, kept in zip(features.split(sizes), keep.split(sizes), strict=True)
-        )
+        pooler_output=_kept(pooled, kept),
+        deepstack_features=None if deepstack is None else [_kept(layer, kept) for layer in deepstack],
+    )
+
+
+def _kept(videos: Sequence[Tensor], keep: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return tuple(video[mask.to(video.device)] for video, mask in zip(videos, keep, strict=True))
+
+
+def _reusable(encoded: ModelOutput) -> PrunedOutput:
+    """Returns an encoder output that says so when beams have used it up."""
+    return PrunedOutput(
+        pooler_output=encoded.pooler_output,
+        deepstack_features=getattr(encoded, "deepstack_features", None),
     )
 
 
@@ -278,7 +327,7 @@ def _positions(
     if position_ids.dim() == 3 and len(position_ids) == 4:
         # The first axis counts tokens of text and decides only whether a prompt is taken for packed
         # sequences.
-        position_ids[0] = renumber(torch.zeros_like(position_ids[0]), real)
+        position_ids[0] = renumber(torch.zeros_like(index), real)
     return position_ids
 
 

@@ -11,7 +11,7 @@ from sharpv.config import SharpVConfig
 from sharpv.hf.ask import build_inputs
 from sharpv.hf.attach import attach
 from sharpv.tiny.clip import moving_square
-from sharpv.tiny.random_model import RANDOM_MODELS
+from sharpv.tiny.random import RANDOM_MODELS
 from sharpv.video import Video
 
 __all__ = ["FamilyCheck", "check_family", "run_check"]
@@ -33,6 +33,7 @@ class FamilyCheck:
         dense_cache_bytes: of the dense run.
         seconds: of the whole check.
         error: what went wrong, or None.
+        skipped: what the family needs and this machine lacks, or None.
     """
 
     model_type: str
@@ -43,6 +44,7 @@ class FamilyCheck:
     dense_cache_bytes: int = 0
     seconds: float = 0.0
     error: str | None = None
+    skipped: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -55,6 +57,8 @@ def check_family(model_type: str, device: str = "cpu") -> FamilyCheck:
     """Does `run_check`, and reports what breaks instead of raising it."""
     try:
         return run_check(model_type, device)
+    except ImportError as error:
+        return FamilyCheck(model_type, skipped=" ".join(str(error).split()))
     except Exception as error:  # whatever breaks is what the check is there to say
         reason = str(error).strip().split("\n")[0]
         return FamilyCheck(model_type, error=f"{type(error).__name__}: {reason}")
@@ -81,9 +85,9 @@ def run_check(model_type: str, device: str = "cpu") -> FamilyCheck:
         pad_token_id=model.generation_config.pad_token_id,
     )
     dense = model.generate(**inputs, generation_config=options)
-    with attach(model, SharpVConfig(retention=1.0, memory_threshold=None)):
+    with attach(model, SharpVConfig(retention=1.0, memory_threshold=None, images_as_frames=True)):
         off = model.generate(**inputs, generation_config=options)
-    with attach(model, SharpVConfig(memory_threshold=DROP_EVERYWHERE)) as session:
+    with attach(model, SharpVConfig(memory_threshold=DROP_EVERYWHERE, images_as_frames=True)) as session:
         model.generate(**inputs, generation_config=options)
         report = session.reports[-1]
     return FamilyCheck(

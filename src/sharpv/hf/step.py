@@ -29,7 +29,7 @@ class Step:
         places: int64 `[B, width]`, what stands for each of the caller's columns; None without stage 1.
         tail: columns after the last one that stage 1 removed.
         cache: the cache of the pass.
-        masks: attention mask per layer, where layers hold different columns; else empty.
+        masks: attention mask by layer, where layers hold different columns; else empty.
         gapped: whether position ids have gaps.
         lag: int64 `[B, 1]`, tokens that stage 1 removed per row, where positions are compact.
         repeats: copies of each row of the request in the batch.
@@ -47,7 +47,7 @@ class Step:
     places: Tensor | None = None
     tail: int = 0
     cache: Cache | None = None
-    masks: list[Any] = field(default_factory=list)
+    masks: dict[int, Any] = field(default_factory=dict)
     gapped: bool = False
     lag: Tensor | None = None
     repeats: int = 1
