@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sharpv.hf.families import require_family
-from sharpv.hf.inputs import encode_video
+from sharpv.hf.features import encode_video
 
 __all__ = ["encode_once"]
 

@@ -1,7 +1,7 @@
 """The inputs seam: encode the video first, shorten the prompt, let an unmodified `generate()` run."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.utils import ModelOutput
 
 from sharpv.config import SharpVConfig
 from sharpv.errors import InputError
 from sharpv.hf.families import Family, family_for
+from sharpv.hf.features import encode_video, flatten, rebuild, with_encoded_images
 from sharpv.hf.layout import video_placeholders
 from sharpv.hf.positions import compact, gather_columns, gather_positions, renumber
 from sharpv.hf.request import Stopwatch
@@ -26,13 +25,11 @@ __all__ = [
     "FEATURES_WITHOUT_PIXELS",
     "PrunedFeatures",
     "Shortened",
-    "encode_video",
     "prune_inputs",
     "shorten",
 ]
 
 ALONG_THE_PROMPT = ("mm_token_type_ids", "token_type_ids")
-OF_THE_WHOLE_PROMPT = ("video_compression_mask",)
 IGNORED_LABEL = -100
 FEATURES_WITHOUT_PIXELS = (
     "got video features without pixels, whose layout in frames is unknown: pass pixel_values_videos, or "
@@ -42,31 +39,6 @@ FEATURES_WITHOUT_PIXELS = (
 
 class PrunedFeatures(dict):
     """The `mm_encoder_outputs` of a shortened prompt: a session sees by the type that stage 1 is done."""
-
-
-@dataclass
-class PrunedOutput(BaseModelOutputWithPooling):
-    """Features of a shortened prompt, which beams can repeat once.
-
-    `generate()` writes the repeated features back into its caller's object; a second call would repeat the
-    repeated ones, and give rows the features of others.
-
-    Attributes:
-        deepstack_features: per early layer of the decoder, what is added to the tokens of each video,
-            `[tokens, d]`; None for families without.
-    """
-
-    deepstack_features: list[tuple[Tensor, ...]] | None = None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "pooler_output" and isinstance(value, list):
-            if getattr(self, "_repeated", False):
-                raise InputError(
-                    "got pruned inputs that an earlier generate() with beams has used up: call "
-                    "sharpv.prune_inputs again, or use sharpv.attach"
-                )
-            object.__setattr__(self, "_repeated", True)
-        super().__setattr__(name, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +99,7 @@ def prune_inputs(
     pruner.check(config)
     if family.video_pixels(inputs, config) is None:
         return dict(inputs)
-    shortened = shorten(model, family, _with_encoded_images(model, family, inputs), config, pruner)
+    shortened = shorten(model, family, with_encoded_images(model, family, inputs), config, pruner)
     gapped = config.positions == "original" and not family.mrope and not bool(shortened.keep.all())
     if gapped and bool(shortened.inputs["attention_mask"].all()):
         return _with_padding_column(model, shortened.inputs)
@@ -150,7 +122,7 @@ def shorten(
     placed, _ = place(family.layout(inputs, base, counts, family.separators), counts)
     watch = Stopwatch(input_ids.device)
     encoded, consumed = encode_video(base, family, inputs)
-    features = _flat(encoded, sum(counts))
+    features = flatten(encoded, sum(counts))
     vision = watch.lap()
     keep_features, videos = keep_tokens(features, placed, 1, config, pruner)
     keep = ~visual
@@ -163,7 +135,7 @@ def shorten(
         **_cut(model, inputs, index, real),
         "position_ids": _positions(model, inputs, attention_mask, index, real, config),
         "mm_encoder_outputs": PrunedFeatures(
-            {**others, family.modality: _rebuild(encoded, features, keep_features)}
+            {**others, family.modality: rebuild(encoded, features, keep_features)}
         ),
     }
     return Shortened(
@@ -225,85 +197,6 @@ def _attention_mask(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Tensor
             "same shape"
         )
     return mask.bool()
-
-
-def encode_video(
-    base: PreTrainedModel, family: Family, inputs: Mapping[str, Any]
-) -> tuple[ModelOutput, set[str]]:
-    """Encodes the videos of a request.
-
-    Args:
-        base: the base model.
-        family: of it.
-        inputs: what the processor returned.
-
-    Returns:
-        The encoder's output, with the features as `pooler_output`, and the names of the inputs that are done
-        with.
-    """
-    encode = getattr(base, family.encoder)
-    names = inspect.signature(encode).parameters.keys() - {"kwargs"}
-    given = {name: inputs[name] for name in names if name in inputs}
-    if family.pixels not in names:
-        # This encoder of images takes the frames of a video, too.
-        given = {"pixel_values": inputs[family.pixels]}
-    consumed = given.keys() - {"pixel_values"} | {family.pixels, *OF_THE_WHOLE_PROMPT}
-    return encode(**given, return_dict=True), consumed
-
-
-@torch.no_grad()
-def _with_encoded_images(model: PreTrainedModel, family: Family, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Encodes the images that stand beside a video: no forward pass takes pixels and features together."""
-    if family.modality == "image" or inputs.get("pixel_values") is None:
-        return dict(inputs)
-    encode = model.base_model.get_image_features
-    names = inspect.signature(encode).parameters.keys() - {"kwargs"}
-    encoded = encode(**{name: inputs[name] for name in names if name in inputs}, return_dict=True)
-    features = {**(inputs.get("mm_encoder_outputs") or {}), "image": _reusable(encoded)}
-    return {name: value for name, value in inputs.items() if name != "pixel_values"} | {
-        "mm_encoder_outputs": features
-    }
-
-
-def _flat(encoded: ModelOutput, tokens: int) -> Tensor:
-    """Returns the features of all videos, `[tokens, d]`."""
-    pooled = encoded.pooler_output
-    features = pooled.flatten(0, -2) if isinstance(pooled, Tensor) else torch.cat(list(pooled))
-    if len(features) != tokens:
-        raise InputError(
-            f"got {tokens} video placeholders for {len(features)} features of the vision tower: build prompt "
-            "and pixels with the model's own processor"
-        )
-    return features
-
-
-def _rebuild(encoded: ModelOutput, features: Tensor, keep: Tensor) -> PrunedOutput:
-    """Returns a new encoder output with the kept features, in the container that the model expects.
-
-    A family that stacks its features gets one row per token: `generate()` cuts them at the rows of the
-    prompt, which with beams and ragged rows only the single token allows.
-    """
-    pooled = encoded.pooler_output
-    if isinstance(pooled, Tensor):
-        return PrunedOutput(pooler_output=features[keep][:, None])
-    kept = keep.split([len(video) for video in pooled])
-    deepstack = getattr(encoded, "deepstack_features", None)
-    return PrunedOutput(
-        pooler_output=_kept(pooled, kept),
-        deepstack_features=None if deepstack is None else [_kept(layer, kept) for layer in deepstack],
-    )
-
-
-def _kept(videos: Sequence[Tensor], keep: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    return tuple(video[mask.to(video.device)] for video, mask in zip(videos, keep, strict=True))
-
-
-def _reusable(encoded: ModelOutput) -> PrunedOutput:
-    """Returns an encoder output that says so when beams have used it up."""
-    return PrunedOutput(
-        pooler_output=encoded.pooler_output,
-        deepstack_features=getattr(encoded, "deepstack_features", None),
-    )
 
 
 def _positions(
