@@ -19,6 +19,7 @@ REFUSED = {
     "min_tokens_per_frame": [-1, 1.0, True, None],
     "memory_probe": ["Input", "", None],
     "positions": ["auto", "", None],
+    "images_as_frames": [1, "yes", None],
 }
 ACCEPTED = {
     "retention": st.just("adaptive") | st.just(1) | st.floats(0, 1, exclude_min=True),
@@ -28,6 +29,7 @@ ACCEPTED = {
     "min_tokens_per_frame": st.integers(0, 1000),
     "memory_probe": st.sampled_from(["input", "output"]),
     "positions": st.sampled_from(["original", "compact"]),
+    "images_as_frames": st.booleans(),
 }
 
 
