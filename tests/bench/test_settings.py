@@ -5,27 +5,28 @@ import pytest
 import sharpv
 from sharpv.bench import settings
 from sharpv.bench.accuracy import draw
-from sharpv.bench.records import Records
+from sharpv.bench.records import ClipRecord, Records
 from sharpv.bench.settings import fingerprint
 from sharpv.bench.where import where
 from tests.bench.conftest import small
+
+RECORD = ClipRecord(clip="test-0-000000", scene_type="cut", condition="dense", answers=())
 
 
 @pytest.fixture
 def again(toy, tmp_path):
     """Opens the folder of an earlier run once more, on a machine that may differ."""
 
-    def start(**place) -> None:
+    def start(**place) -> Records:
         spec = small()
-        Records(tmp_path, settings.settings(toy, spec, draw(spec, 1), where("cpu") | place))
+        return Records(tmp_path, settings.settings(toy, spec, draw(spec, 1), where("cpu") | place))
 
-    start()
+    start().add(RECORD)
     return start
 
 
 def test_the_same_setup_goes_on_at_any_commit(again):
-    again()
-    again(commit="abc")
+    assert again().found == again(commit="abc").found == {RECORD.key: RECORD}
 
 
 @pytest.mark.parametrize("place", [0, -1], ids=["first", "last"])
