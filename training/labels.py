@@ -28,7 +28,7 @@ HEADS = {
 
 What a token shows: colour, kind and place of its shape (0 none), the shape's step from the frame before, and
 whether the scene has just changed. What it needs the past for: the shape's motion so far, whether it came
-late, where it started, whether the scene has changed before, and the colour of what was here.
+late, where it was first seen, whether the scene has changed before, and the colour of what was here.
 """
 
 
@@ -97,7 +97,7 @@ def _labels(scene: Scene, shown: Tensor) -> dict[str, Tensor]:
         table["step"][:, index], table["motion"][:, index] = _motion(scene, shape)
         table["late"][:, index] = _late(scene, shape)
         places = torch.tensor([QUADRANTS.index(quadrant(point)) for point in shape.path])
-        table["start"][:, index], table["place"][:, index] = places[0], places
+        table["start"][:, index], table["place"][:, index] = places[shape.first], places
     labels = {name: values.gather(1, shown) for name, values in table.items()}
     labels["shot"], labels["cut"] = torch.zeros_like(shown), torch.zeros_like(shown)
     if scene.cut is not None:

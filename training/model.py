@@ -31,7 +31,7 @@ SENTENCES = (
     LISTS,
     "Which way does the red shape move?",
     "Where does the red shape start?",
-    "Where does the red shape end?",
+    "Where is the red shape at the end?",
     "How many shapes move?",
     "How many shapes are there?",
     "Does the scene change?",

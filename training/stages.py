@@ -21,7 +21,7 @@ __all__ = ["RECIPES", "STAGES", "settings", "train"]
 STAGES = {
     "vision": Stage("vision", steps=600, rate=4e-3, decay=0.6),
     "see": Stage("see", steps=600, rate=3e-3, decay=0.0),
-    "watch": Stage("watch", steps=400, rate=3e-3, decay=0.0),
+    "watch": Stage("watch", steps=500, rate=3e-3, decay=0.0),
     "refine": Stage("refine", steps=400, rate=2e-3, decay=1.0),
     "drop": Stage("drop", steps=400, rate=1e-3, decay=1.0),
 }

@@ -17,7 +17,7 @@ __all__ = ["IGNORED", "Tokens", "Turn", "draw_turns", "make_tokens"]
 
 IGNORED = -100
 ANSWER_WEIGHT, TEXT_WEIGHT, END_WEIGHT = 2.0, 1.0, 0.2
-LEARNED_LAST = {"order": 3.0, "move_count": 2.0, "shape_count": 2.0}
+LEARNED_LAST = {"order": 1.5, "move_count": 2.0, "shape_count": 2.0}
 """How much more the answers of some families count."""
 
 

@@ -148,7 +148,7 @@ def _about_motion(scene: Scene) -> list[tuple[str, str, str]]:
         if is_clear(start):
             found.append(("start_pos", f"Where does {name} start?", quadrant(start)))
         if is_clear(end):
-            found.append(("end_pos", f"Where does {name} end?", quadrant(end)))
+            found.append(("end_pos", f"Where is {name} at the end?", quadrant(end)))
     return found
 
 
