@@ -81,12 +81,14 @@ def test_leaks_prints_a_table_and_json(monkeypatch):
     monkeypatch.setattr(leaks_module, "leak_report", lambda *args, **settings: report)
     shown = run("leaks")
     assert shown.exit_code == 0, shown.output
+    assert "fair: at most 0.06 above chance" in shown.stdout.splitlines()[-1]
     for leaks in report.families:
         line = next(line for line in shown.stdout.splitlines() if line.startswith(leaks.family))
         assert line.endswith(f"0.500 {leaks.bag.counts:.3f}" if leaks.bag else " -")
     found = json.loads(run("leaks", "--json").stdout)
     assert found["unfair"] == []
     assert found["clips"] == 500
+    assert (found["allowance"], found["wrong_frame"]) == (0.06, 0.7)
     bags = {family["family"]: family["bag"] for family in found["families"]}
     assert set(bags) == set(leaks_module.NEEDS)
     assert {family for family, bag in bags.items() if bag} == {"order", "vanish"}
@@ -100,8 +102,16 @@ def test_leaks_prints_a_table_and_json(monkeypatch):
     assert failed.exit_code == 1
     assert "error: direction: 0.900 right blind" in failed.stderr
 
+    few = tuple(replace(family, n=99) for family in report.families)
+    monkeypatch.setattr(leaks_module, "leak_report", lambda *args, **settings: replace(report, families=few))
+    refused = run("leaks")
+    assert refused.exit_code == 2
+    assert "use more clips" in " ".join(refused.stderr.split())
 
-@pytest.mark.parametrize("options", [["--n", "99"], ["--split", "tset"], ["--seed", str(1 << 32)]])
+
+@pytest.mark.parametrize(
+    "options", [["--n", "150"], ["--n", "599"], ["--split", "tset"], ["--seed", str(1 << 32)]]
+)
 def test_leaks_refuses_wrong_options(options):
     result = run("leaks", *options)
     assert result.exit_code == 2

@@ -11,7 +11,7 @@ from sharpv.shapesqa import dataset as dataset_module
 from sharpv.shapesqa import draw as draw_module
 from sharpv.shapesqa import probe as probe_module
 from sharpv.shapesqa.files import write
-from sharpv.shapesqa.leaks import ALLOWANCE, NEEDS, SIGMAS, leak_report, unfair
+from sharpv.shapesqa.leaks import ALLOWANCE, NEEDS, SIGMAS, WRONG_FRAME, leak_report, unfair
 from sharpv.shapesqa.oneframe import HONEST, TELLING, View
 from sharpv.shapesqa.probe import DESCRIPTIONS, fit, pictures
 from sharpv.shapesqa.scene import DIRECTIONS
@@ -54,6 +54,12 @@ def test_the_frame_that_a_question_asks_about_answers_it(report):
     assert named(report, "recog").frames[0].rules["as seen"] > 0.8
 
 
+def test_what_the_wrong_frame_tells_of_a_place_is_known(report):
+    """Two of four quadrants are left, and a little more is told by how near their borders are."""
+    for frame in (named(report, "start_pos").frames[-1], named(report, "end_pos").frames[0]):
+        assert 0.5 < max(*frame.rules.values(), frame.probe) < WRONG_FRAME
+
+
 def test_what_one_frame_tells_of_a_direction_is_known(report):
     """That shapes are kept apart in the first and last frame makes ways onto another shape less likely."""
     for frame in named(report, "direction").frames:
@@ -88,6 +94,31 @@ def test_a_start_that_depends_on_the_direction_is_caught(monkeypatch):
     found = unfair(leak_report(500))
     assert any(line.startswith("direction") and "first frame" in line for line in found)
     assert any("probe" in line for line in found)
+
+
+def test_a_place_that_follows_from_the_wrong_frame_is_caught(monkeypatch):
+    monkeypatch.setattr(draw_module, "DIRECTIONS", {"up": (0, -1), "down": (0, 1)})
+    found = unfair(leak_report(500))
+    for family, frame in (("start_pos", "last"), ("end_pos", "first")):
+        lines = [line for line in found if line.startswith(f"{family}: ")]
+        assert any(f"from the {frame} frame (quadrant), where" in line for line in lines)
+        assert all(f"from the {frame}" in line and "0.700 is fair" in line for line in lines)
+
+
+def test_a_place_that_tells_the_first_from_the_last_is_caught(monkeypatch):
+    """The two lie alike around the centre: who looks for both in one place finds neither."""
+    fair = dataset_module.sample_scene
+
+    def from_corner_to_corner(rng, frames, **settings):
+        scene = fair(rng, frames, **settings)
+        late = sorted((shape for shape in scene.shapes if shape.first), key=lambda shape: shape.first)
+        for half, shape in enumerate(late if len(late) == 2 else ()):
+            shape.path[:] = 0.2 + 0.1 * shape.path + 0.5 * half
+        return scene
+
+    monkeypatch.setattr(dataset_module, "sample_scene", from_corner_to_corner)
+    found = unfair(leak_report(700))
+    assert any(line.startswith("order") and "middle frame (probe)" in line for line in found)
 
 
 def test_events_that_counting_frames_answers_are_caught(monkeypatch):

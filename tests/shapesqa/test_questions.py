@@ -6,7 +6,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from sharpv.shapesqa import CAPTION, FAMILIES, caption, caption_facts, iterate
+from sharpv.shapesqa import CAPTION, FAMILIES, Question, caption, caption_facts, iterate
+from sharpv.shapesqa.questions import facts_right
 from sharpv.shapesqa.scene import quadrant
 from tests.shapesqa import twin
 
@@ -89,6 +90,20 @@ def test_a_caption_states_every_shape_and_the_scene(samples):
 def test_a_caption_that_contradicts_itself_equals_no_truth():
     facts = caption_facts("A red circle stays. a red circle moves left. the scene stays. what")
     assert facts == {"red": "circle stays; circle moves left", "scene": "stays"}
+
+
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [
+        ("A red circle stays. A blue ring moves left. The scene stays.", 3),
+        ("a blue ring moves left. the scene changes. a red circle stays. a white ring stays", 2),
+        ("A red circle stays. A red circle moves left. A blue ring moves left.", 1),
+        ("", 0),
+    ],
+)
+def test_the_facts_of_a_caption_are_counted(said, right):
+    truth = "A red circle stays. A blue ring moves left. The scene stays."
+    assert facts_right(Question("caption", CAPTION, truth, ()), said) == (right, 3)
 
 
 def test_answers_are_balanced(many):

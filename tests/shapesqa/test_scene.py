@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sharpv.shapesqa import SCENE_TYPES, SPLITS, iterate, sample_scene, scene_rng, take
+from sharpv.shapesqa import SCENE_TYPES, SPLITS, iterate, sample_scene, scene_rng
 from sharpv.shapesqa import draw as draw_module
 from sharpv.shapesqa.scene import DIRECTIONS, HELD_OUT, SEPARATION, quadrant
 
@@ -121,12 +121,6 @@ def test_a_scene_is_of_the_type_asked_for(scene_type, noisy):
     assert bool(scene.noise) == noisy
 
 
-def test_take_gives_each_family_its_number():
-    taken = take(iterate("test"), 3, ("order", "recog"))
-    families = [question.family for sample in taken for question in sample.questions]
-    assert sorted(families) == ["order"] * 3 + ["recog"] * 3
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -140,8 +134,6 @@ def test_take_gives_each_family_its_number():
         (lambda: sample_scene(scene_rng("test", 0, 0), 33), "frames 33"),
         (lambda: sample_scene(scene_rng("test", 0, 0), scene_type="still"), "must be one of static"),
         (lambda: next(iterate("all")), "split 'all'"),
-        (lambda: take(iterate(), 1, ("colour",)), "at least 1, of recog"),
-        (lambda: take(iterate(), 0), "0 questions"),
     ],
 )
 def test_what_is_out_of_range_is_named(call, message):

@@ -17,7 +17,7 @@ class AccuracySpec:
     Attributes:
         conditions: from `choose_conditions`.
         split: of ShapesQA.
-        seed: of the dataset.
+        seed: of the dataset, less than 2^32.
         frames: of each clip, 4 to 32.
         size: side of a frame in pixels, at least 16.
         per_family: questions of each family.
@@ -26,7 +26,8 @@ class AccuracySpec:
         families: some of `sharpv.shapesqa.FAMILIES`.
         scene_types: some of `sharpv.shapesqa.SCENE_TYPES`, in their usual mix.
         source: "arrays" shows the drawn frames, "mp4" writes a file and reads it back.
-        scoring: "options" decodes one of a question's options, "generate" free text, as captions always are.
+        scoring: "options" takes the likeliest of a question's options, "generate" decodes free text, as it
+            always is for captions.
         rows: the most questions of a batch.
         max_new_tokens: the most tokens of a free answer.
 
@@ -61,7 +62,7 @@ class AccuracySpec:
             if not values or set(values) - set(accepted):
                 raise ValueError(f"{name} is {given!r}: accepted are {', '.join(accepted)}")
         for name, low, high in (
-            ("seed", 0, None),
+            ("seed", 0, 2**32 - 1),
             ("frames", *FRAMES),
             ("size", 16, None),
             ("per_family", 1, None),

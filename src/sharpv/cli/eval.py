@@ -9,7 +9,7 @@ import typer
 from sharpv.bench.conditions import ALL, CONDITIONS, DEFAULT, choose_conditions
 from sharpv.cli import output
 from sharpv.cli.eval_show import show
-from sharpv.cli.options import Debug, Device, Json, Model
+from sharpv.cli.options import ClipFrames, Debug, Device, Json, Model, Seed, Size, Split
 from sharpv.tiny.load import TOY_PREFIX
 
 if TYPE_CHECKING:
@@ -39,16 +39,12 @@ Families = Annotated[
 SceneTypes = Annotated[
     list[str] | None, typer.Option("--scene-type", help="Type of scene, repeatable. [default: all]")
 ]
-Split = Annotated[str, typer.Option(help="train, validation, test or combinations.")]
-ClipFrames = Annotated[int, typer.Option(help="Frames of each clip, 4 to 32.")]
-Size = Annotated[int, typer.Option(help="Side of a frame in pixels.")]
 Source = Annotated[str, typer.Option(help="arrays, or mp4: through a file.")]
-Scoring = Annotated[str, typer.Option(help="options: the likeliest option; generate: free text.")]
+Scoring = Annotated[str, typer.Option(help="options: the likeliest one; generate: free text.")]
 Rows = Annotated[int, typer.Option(help="The most questions in a batch.")]
 EvalDtype = Annotated[
     str | None, typer.Option(help="As for ask. [default: float32 for the model in the box, else auto]")
 ]
-Seed = Annotated[int, typer.Option(help="Of the questions.")]
 Out = Annotated[
     Path | None, typer.Option("--output", "-o", help="Folder for the records; a second run there goes on.")
 ]

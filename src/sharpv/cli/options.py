@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "ClipFrames",
     "ConfigFile",
     "Coverage",
     "Debug",
@@ -20,6 +21,9 @@ __all__ = [
     "Model",
     "NoMemory",
     "Retention",
+    "Seed",
+    "Size",
+    "Split",
     "Threshold",
 ]
 
@@ -40,6 +44,13 @@ Frames = Annotated[
     int | None, typer.Option(min=1, help="Frames to read, evenly spread. [default: 32; for the toy 8]")
 ]
 Fps = Annotated[float | None, typer.Option(help="Frames to read per second, instead of --frames.")]
+
+Split = Annotated[str, typer.Option(help="train, validation, test or combinations.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**32 - 1, help="Another seed, another dataset of the same split.")
+]
+ClipFrames = Annotated[int, typer.Option(min=4, max=32, help="Frames of each clip.")]
+Size = Annotated[int, typer.Option(min=16, help="Side of a frame in pixels.")]
 
 ConfigFile = Annotated[
     Path | None, typer.Option(help="YAML file with SharpVConfig fields; options override it.")

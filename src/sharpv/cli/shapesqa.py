@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sharpv.cli import output
-from sharpv.cli.options import Debug, Json
+from sharpv.cli.options import ClipFrames, Debug, Json, Seed, Size, Split
 from sharpv.cli.run import command
 
 if TYPE_CHECKING:
@@ -19,16 +19,12 @@ __all__ = ["shapesqa"]
 
 SCHEMA_VERSION = 1
 SECONDS_BETWEEN = 2.0
+# 22 of 100 clips ask the rarest family, and fewer than 100 questions prove nothing.
+FEWEST_CLIPS = 600
 
 shapesqa = typer.Typer(
     help="Make clips of moving shapes with questions whose answers are known.", no_args_is_help=True
 )
-
-Split = Annotated[str, typer.Option(help="train, validation, test or combinations.")]
-Seed = Annotated[
-    int, typer.Option(min=0, max=2**32 - 1, help="Another seed, another dataset of the same split.")
-]
-ClipFrames = Annotated[int, typer.Option(min=4, max=32, help="Frames of each clip.")]
 
 
 def make(
@@ -37,7 +33,7 @@ def make(
     ],
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="Clips.")] = 500,
     split: Split = "test",
-    size: Annotated[int, typer.Option(min=16, help="Side of a frame in pixels.")] = 64,
+    size: Size = 64,
     frames: ClipFrames = 8,
     seed: Seed = 0,
     scene_type: Annotated[
@@ -94,23 +90,28 @@ def _progress(clips: int) -> Callable[[int], None]:
 
 
 def leaks(
-    n: Annotated[int, typer.Option("--n", "-n", min=100, help="Clips to look at.")] = 2000,
+    n: Annotated[int, typer.Option("--n", "-n", min=FEWEST_CLIPS, help="Clips to look at.")] = 2000,
     split: Split = "test",
     frames: ClipFrames = 8,
     seed: Seed = 0,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show what can be had without watching: by a constant answer, blind, from one frame, or in any order."""
-    from sharpv.shapesqa.leaks import leak_report, unfair
+    """Show what can be had without watching: by a constant answer, blind, from one frame, or in any order.
+
+    Exits with 1 where a figure is further above chance than is fair; the last line says how far that is.
+    """
+    from sharpv.shapesqa.leaks import ALLOWANCE, WRONG_FRAME, leak_report, unfair
 
     try:
         report = leak_report(n, split=split, seed=seed, frames=frames)
+        found = unfair(report)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    found = unfair(report)
     if json:
-        output.result({"schema_version": SCHEMA_VERSION, **report.to_dict(), "unfair": list(found)})
+        bounds = {"allowance": ALLOWANCE, "wrong_frame": WRONG_FRAME}
+        values = {"schema_version": SCHEMA_VERSION, **report.to_dict(), **bounds, "unfair": list(found)}
+        output.result(values)
     else:
         _show(report)
     for reason in found:
@@ -125,6 +126,8 @@ def _show(report: "LeakReport") -> None:
     Of a frame it shows the chance, the best rule and the probe; of all frames without their order the chance
     and the rule that counts them.
     """
+    from sharpv.shapesqa.leaks import ALLOWANCE, SIGMAS, WRONG_FRAME
+
     times = [frame.frame for frame in report.families[0].frames]
     rows: list[list[Any]] = []
     for family in report.families:
@@ -136,6 +139,10 @@ def _show(report: "LeakReport") -> None:
     columns += [f"{name}: chance rule probe" for name in times]
     output.table([*columns, "no order: chance counts"], rows)
     output.answer(f"\nscene change from the pixels of the middle frame: {report.pixels:.3f}")
+    output.answer(
+        f"fair: at most {ALLOWANCE:.2f} above chance; of start_pos from the last frame, and of end_pos from "
+        f"the first, at most {WRONG_FRAME:.2f}; both within {SIGMAS} standard errors"
+    )
 
 
 shapesqa.command()(command(make))

@@ -21,6 +21,7 @@ from sharpv.shapesqa.scene import (
     Points,
     Scene,
     Shape,
+    axis_gaps,
 )
 
 __all__ = ["sample_scene", "scene_rng"]
@@ -192,6 +193,5 @@ def _apart(path: Points, other: Points) -> bool:
 
     Were they kept apart all the way, the room around a shape would tell from one frame where it goes.
     """
-    gap = np.abs(path[[0, -1]] - other[[0, -1]])
-    gap = np.minimum(gap, 1 - gap)
-    return bool((gap**2).sum(-1).min() >= SEPARATION**2)
+    gaps = axis_gaps(path[[0, -1]], other[[0, -1]])
+    return bool((gaps**2).sum(-1).min() >= SEPARATION**2)

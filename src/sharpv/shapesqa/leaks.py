@@ -18,6 +18,8 @@ from sharpv.shapesqa.scene import Scene
 __all__ = [
     "ALLOWANCE",
     "NEEDS",
+    "SIGMAS",
+    "WRONG_FRAME",
     "BagLeaks",
     "FamilyLeaks",
     "FrameLeaks",
@@ -43,6 +45,15 @@ give away: shapes are kept apart in the first and the last frame, so a Bayes rul
 which ways are free gets 0.28 to 0.30 of `direction`, where chance is 0.25. And a colour never has its
 held-out kind, so a blind guess at `recog` among four kinds is right 0.25, where chance among five is 0.20."""
 
+WRONG_FRAME = 0.70
+"""How often `start_pos` may be answered from the last frame, and `end_pos` from the first.
+
+Moves go along an axis and end in another quadrant, so two of four quadrants are left for the other end, which
+is 0.50, and how near their borders are tells something of the axis: 0.58 to 0.63 with this generator. More
+would mean that a place tells of the direction, too. The middle frame is not judged: in it a shape may have
+come to its end, or not have left its start."""
+
+OTHER_END = {"start_pos": "last", "end_pos": "first"}
 SIGMAS = 2.6
 FEWEST = 100
 COUNTED = ("order", "vanish")
@@ -162,8 +173,9 @@ def unfair(report: LeakReport) -> tuple[str, ...]:
     """Says what can be had without watching though it should not, one sentence each; empty where all is fair.
 
     Blind, no family may be answered above chance; from one frame, no family that needs time; from all frames
-    without their order, no `order` or `vanish`. Above means by more than `ALLOWANCE` and 2.6 standard errors
-    (99 of 100 figures lie within).
+    without their order, no `order` or `vanish`. Above means by more than `ALLOWANCE`. From the frame at
+    the clip's other end, no place may be told more often than `WRONG_FRAME`. A figure may lie 2.6 standard
+    errors higher still (99 of 100 lie within).
 
     Raises:
         ValueError: fewer than 100 questions of a family, which would let anything pass.
@@ -177,9 +189,13 @@ def unfair(report: LeakReport) -> tuple[str, ...]:
         # These clips were chosen by their pairs of colour and kind, so there a colour does tell of the kind.
         if (report.split, leaks.family) not in CHOSEN:
             found += _judge(leaks, "blind", leaks.blind, leaks.chance)
-        for frame in leaks.frames if leaks.needs == "time" else ():
+        for frame in leaks.frames:
             for name, share in {**frame.rules, "probe": frame.probe}.items():
-                found += _judge(leaks, f"from the {frame.frame} frame ({name})", share, frame.chance)
+                how = f"from the {frame.frame} frame ({name})"
+                if leaks.needs == "time":
+                    found += _judge(leaks, how, share, frame.chance)
+                elif frame.frame == OTHER_END.get(leaks.family):
+                    found += _judge(leaks, how, share, frame.chance, WRONG_FRAME)
         if leaks.bag:
             how = "from the frames without their order (counts)"
             found += _judge(leaks, how, leaks.bag.counts, leaks.bag.chance)
@@ -188,11 +204,13 @@ def unfair(report: LeakReport) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _judge(leaks: FamilyLeaks, how: str, share: float, chance: float) -> list[str]:
+def _judge(leaks: FamilyLeaks, how: str, share: float, chance: float, most: float | None = None) -> list[str]:
+    most = chance + ALLOWANCE if most is None else most
     error = SIGMAS * float(np.sqrt(max(share * (1 - share), 0.0) / leaks.n))
-    if share - error <= chance + ALLOWANCE:
+    if share - error <= most:
         return []
-    return [f"{leaks.family}: {share:.3f} right {how}, where chance is {chance:.3f} (n = {leaks.n})"]
+    bounds = f"chance is {chance:.3f} and {most:.3f} is fair"
+    return [f"{leaks.family}: {share:.3f} right {how}, where {bounds} (n = {leaks.n})"]
 
 
 class _Asked:

@@ -13,7 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharpv.shapesqa.questions import Question
-from sharpv.shapesqa.scene import COLOURS, DIRECTIONS, DISPLACEMENT, SEPARATION, Scene, Shape, quadrant
+from sharpv.shapesqa.scene import (
+    COLOURS,
+    DIRECTIONS,
+    DISPLACEMENT,
+    SEPARATION,
+    Scene,
+    Shape,
+    axis_gaps,
+    quadrant,
+)
 
 __all__ = ["HONEST", "TELLING", "Rule", "View"]
 
@@ -98,8 +107,7 @@ class Rule:
 
 def distances(here: Floats, there: Floats) -> Floats:
     """Returns how far points are apart on the torus: `[a, 2]`, `[b, 2]` to `[a, b]`."""
-    gap = np.abs(here[:, None] - there[None])
-    return np.hypot(*np.moveaxis(np.minimum(gap, 1 - gap), -1, 0))
+    return np.hypot(*np.moveaxis(axis_gaps(here[:, None], there[None]), -1, 0))
 
 
 def _always(question: Question, view: View) -> Hashable:

@@ -10,9 +10,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sharpv.shapesqa.oneframe import View
-from sharpv.shapesqa.questions import Question
+from sharpv.shapesqa.questions import ORDER, Question
 from sharpv.shapesqa.render import render
-from sharpv.shapesqa.scene import DIRECTIONS, KINDS, QUADRANTS, SHAPES, Scene, quadrant
+from sharpv.shapesqa.scene import (
+    DIRECTIONS,
+    KINDS,
+    QUADRANTS,
+    SEPARATION,
+    SHAPES,
+    Scene,
+    axis_gaps,
+    quadrant,
+)
 
 __all__ = ["backgrounds", "features", "fit", "pictures"]
 
@@ -131,8 +140,7 @@ def _place(question: Question, view: View) -> Floats:
         centre = np.array([0.25 + 0.5 * (index % 2), 0.25 + 0.5 * (index // 2)])
         apart = np.zeros(4)
         apart[index ^ now] = 1
-        offset = np.abs((place - centre + 0.5) % 1 - 0.5)
-        rows.append([*apart, *offset, *np.sin(2 * np.pi * (place - centre))])
+        rows.append([*apart, *axis_gaps(place, centre), *np.sin(2 * np.pi * (place - centre))])
     return np.array(rows)
 
 
@@ -140,25 +148,31 @@ def _numbers(question: Question, view: View) -> Floats:
     """The same facts for every option, each with weights of its own."""
     closest = float(view.gaps.min(initial=1.0))
     mean = float(view.gaps.sum() / max(view.gaps.size, 1))
-    facts = [closest, closest**2, mean, float(closest < 0.15)]
+    facts = [closest, closest**2, mean, float(closest < SEPARATION)]
     facts += [float(len(view.shapes) == number) for number in range(SHAPES[1] + 1)]
     return np.kron(np.eye(len(question.options)), np.array(facts))
 
 
 def _colours(question: Question, view: View) -> Floats:
     """For each colour: whether it is visible and, if so, where, how large, of what kind and how lonely."""
-    last, v = float(question.text.endswith("last?")), len(view.shapes)
-    rows = np.zeros((len(question.options), 16 + len(KINDS)))
+    v = len(view.shapes)
+    rows = np.zeros((len(question.options), 15 + len(KINDS)))
     if not v:
         return rows
     free = view.room.reshape(v, -1)
     facts = [view.gaps.min(1, initial=1.0), np.arange(v) / v, free.mean(1), free.min(1)]
     places = [view.places, np.abs(view.places - 0.5), _waves(view.places)]
-    visible = np.column_stack([*facts, *places, np.tile([1.0, last, v], (v, 1))])
+    visible = np.column_stack([*facts, *places, np.tile([1.0, v], (v, 1))])
     for shape, row in zip(view.shapes, visible, strict=True):
         looks = [shape.radius, *(shape.kind == kind for kind in KINDS)]
         rows[question.options.index(shape.colour)] = [*row, *looks]
     return rows
+
+
+def _order(question: Question, view: View) -> Floats:
+    """The same, and once more where the last is asked for, so that it may be told from the first."""
+    described = _colours(question, view)
+    return np.concatenate([described, described * (question.text == ORDER[1])], 1)
 
 
 def _kinds(question: Question, view: View) -> Floats:
@@ -177,6 +191,7 @@ DESCRIPTIONS: dict[str, Callable[[Question, View], Floats]] = {
     "direction": _direction,
     **dict.fromkeys(("start_pos", "end_pos"), _place),
     **dict.fromkeys(("scene_change", "move_count", "shape_count"), _numbers),
-    **dict.fromkeys(("moving_colour", "order", "vanish"), _colours),
+    **dict.fromkeys(("moving_colour", "vanish"), _colours),
+    "order": _order,
     **dict.fromkeys(("recog", "moving_shape"), _kinds),
 }

@@ -7,7 +7,18 @@ from numpy.typing import NDArray
 
 from sharpv.shapesqa.scene import COLOURS, DIRECTIONS, KINDS, QUADRANTS, SHAPES, Scene, Shape, quadrant
 
-__all__ = ["CAPTION", "FAMILIES", "Question", "caption", "caption_facts", "is_clear", "is_right", "questions"]
+__all__ = [
+    "CAPTION",
+    "FAMILIES",
+    "ORDER",
+    "Question",
+    "caption",
+    "caption_facts",
+    "facts_right",
+    "is_clear",
+    "is_right",
+    "questions",
+]
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five")
 FAMILIES = {
@@ -28,6 +39,8 @@ FAMILIES = {
 
 CAPTION = "Describe the video."
 ORDER = ("Which colour appears first?", "What is the last colour that appears?")
+"""The two questions of `order`."""
+
 CLEAR = 0.06
 
 
@@ -111,6 +124,17 @@ def is_right(question: Question, said: str) -> bool:
     if not question.options:
         return caption_facts(said) == caption_facts(question.answer)
     return _normal(said) == _normal(question.answer)
+
+
+def facts_right(question: Question, said: str) -> tuple[int, int]:
+    """Returns how many of a caption's true facts an answer states, and how many there are.
+
+    Args:
+        question: one without options.
+        said: a caption, from a model.
+    """
+    truth, found = caption_facts(question.answer), caption_facts(said)
+    return sum(found.get(name) == fact for name, fact in truth.items()), len(truth)
 
 
 def _normal(text: str) -> str:

@@ -34,7 +34,18 @@ class Rendered(NamedTuple):
 
 
 def render_clip(scene: Scene, size: int = 64) -> NDArray[np.uint8]:
-    """Draws one scene as RGB frames `[n, size, size, 3]`."""
+    """Draws one scene.
+
+    Args:
+        scene: what happens.
+        size: side of a frame in pixels, at least 16.
+
+    Returns:
+        RGB frames, `[n, size, size, 3]`.
+
+    Raises:
+        ValueError: a size that is too small.
+    """
     frames: NDArray[np.uint8] = render([scene], size).frames[0].permute(0, 2, 3, 1).contiguous().numpy()
     return frames
 

@@ -21,6 +21,7 @@ __all__ = [
     "SPLITS",
     "Scene",
     "Shape",
+    "axis_gaps",
     "quadrant",
 ]
 
@@ -134,6 +135,12 @@ class Scene:
                 for shape in self.shapes
             ],
         }
+
+
+def axis_gaps(here: Points, there: Points) -> Points:
+    """Returns how far points are apart along each axis of the torus, 0 to 0.5; both `[..., 2]`, as (x, y)."""
+    gaps = np.abs(here - there)
+    return np.minimum(gaps, 1 - gaps)
 
 
 def quadrant(point: Points) -> str:
