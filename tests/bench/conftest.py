@@ -1,10 +1,13 @@
 """The toy in the box, and a run small enough to be a test."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
+from sharpv.bench.accuracy import run
+from sharpv.bench.conditions import ALL, choose_conditions
 from sharpv.bench.spec import AccuracySpec
 from sharpv.hf.ask import VideoModel, load_model
 
@@ -15,6 +18,8 @@ SMALL = {
     "families": ("recog", "scene_change", "direction", "caption"),
     "max_new_tokens": 3,
 }
+EVERY = choose_conditions((ALL,))
+FEW = choose_conditions(["sharpv", "random", "blind"])
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -32,3 +37,10 @@ def toy() -> VideoModel:
 
 def small(**given) -> AccuracySpec:
     return AccuracySpec(**SMALL | given)
+
+
+@pytest.fixture(scope="session")
+def finished(toy, tmp_path_factory) -> tuple[Path, dict]:
+    """A run under all conditions: its folder and its summary."""
+    folder = tmp_path_factory.mktemp("run")
+    return folder, run(toy, small(conditions=EVERY), folder)

@@ -1,7 +1,6 @@
-"""A run on the toy in the box: what is compared is comparable, and an interrupted run loses nothing."""
+"""A run on the toy in the box: what is compared is comparable."""
 
 import json
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,24 +8,13 @@ import pytest
 
 import sharpv
 from sharpv.bench import accuracy
-from sharpv.bench.accuracy import draw, run, show
+from sharpv.bench.accuracy import draw, run
 from sharpv.bench.asking import answer, as_video, batches
-from sharpv.bench.conditions import ALL, CONDITIONS, choose_conditions
+from sharpv.bench.conditions import CONDITIONS, choose_conditions
 from sharpv.bench.records import Records
-from sharpv.bench.where import where
 from sharpv.report import LayerReport, Report
-from sharpv.shapesqa import iterate, render_clip
-from tests.bench.conftest import small
-
-EVERY = choose_conditions((ALL,))
-FEW = choose_conditions(["sharpv", "random", "blind"])
-
-
-@pytest.fixture(scope="module")
-def finished(toy, tmp_path_factory) -> tuple:
-    """A run under all conditions: its folder and its summary."""
-    folder = tmp_path_factory.mktemp("run")
-    return folder, run(toy, small(conditions=EVERY), folder)
+from sharpv.shapesqa import render_clip
+from tests.bench.conftest import EVERY, FEW, small
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +22,6 @@ def records(finished) -> dict:
     lines = (finished[0] / "records.jsonl").read_text().splitlines()
     found = [json.loads(line) for line in lines]
     return {(record["clip"], record["condition"]): record for record in found}
-
-
-def without_seconds(summary: dict) -> dict:
-    conditions = {
-        name: found | {"cost": found["cost"] | {"seconds": 0}}
-        for name, found in summary["conditions"].items()
-    }
-    return summary | {"conditions": conditions}
 
 
 def test_every_clip_is_asked_under_every_condition(finished, records):
@@ -82,10 +62,10 @@ def test_random_has_a_mask_of_its_own_for_each_clip(toy):
         )
         for sample in samples
     }
-    means = [accuracy._means(found, sample, condition) for sample in samples]
-    assert len({pruner.seed for _, pruner in means}) == len(samples) > 1
-    assert {round(config.retention * 9) for config, _ in means} == {3}
-    assert means == [accuracy._means(found, sample, condition) for sample in samples]
+    made = [accuracy._config_and_pruner(found, sample, condition) for sample in samples]
+    assert len({pruner.seed for _, pruner in made}) == len(samples) > 1
+    assert {round(config.retention * 9) for config, _ in made} == {3}
+    assert made == [accuracy._config_and_pruner(found, sample, condition) for sample in samples]
 
 
 def test_dense_is_the_plain_model(toy, records):
@@ -123,83 +103,18 @@ def test_the_model_is_left_as_it_was(toy, finished):
     sharpv.attach(toy.model).detach()
 
 
-def test_a_finished_run_is_not_asked_again(toy, finished, monkeypatch):
-    folder, summary = finished
-    monkeypatch.setattr(accuracy, "_ask", None)
-    assert run(toy, small(conditions=EVERY), folder) == summary
-
-
-def test_an_interrupted_run_goes_on_where_it_ended(toy, tmp_path, monkeypatch):
-    spec, calls = small(conditions=FEW), []
-
-    def interrupted(*args):
-        calls.append(1)
-        if len(calls) == 5:
-            raise KeyboardInterrupt
-        return answer(*args)
-
-    monkeypatch.setattr(accuracy, "answer", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run(toy, spec, tmp_path)
-    assert "generate" not in vars(toy.model)
-    assert "get_video_features" not in vars(toy.model.base_model)
-    path = tmp_path / "records.jsonl"
-    done = path.read_text()
-    assert 1 <= done.count("\n") < 5
-    assert not (tmp_path / "summary.json").exists()
-    path.write_text(done + done.splitlines()[0][:40])  # a line that was cut off while it was written
-    resumed = run(toy, spec, tmp_path)
-    assert path.read_text().startswith(done)
-    monkeypatch.setattr(accuracy, "answer", answer)
-    assert without_seconds(resumed) == without_seconds(run(toy, spec))
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("seed", 1), ("per_family", 2), ("conditions", FEW)], ids=["seed", "n", "conditions"]
-)
-def test_other_settings_are_refused_in_the_same_folder(toy, finished, name, value):
-    with pytest.raises(sharpv.InputError, match=rf"other settings \(.*{name}.*\): give another folder"):
-        run(toy, small(**{"conditions": EVERY, name: value}), finished[0])
-
-
-def test_another_commit_goes_on_and_is_named(toy, finished, monkeypatch, tmp_path):
-    shutil.copytree(finished[0], tmp_path / "copy")
-    monkeypatch.setattr(accuracy, "_ask", None)
-    monkeypatch.setattr(accuracy, "where", lambda device: where(device) | {"commit": "abc"})
-    assert run(toy, small(conditions=EVERY), tmp_path / "copy") == finished[1] | {"commit": "abc"}
-
-
-def test_a_folder_of_something_else_is_refused(toy, tmp_path):
-    (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(sharpv.InputError, match=r"holds other files.*give an empty folder"):
-        run(toy, small(), tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
-    with pytest.raises(sharpv.InputError, match=r"cannot use.*give another folder"):
-        run(toy, small(), tmp_path / "letter.txt")
-
-
-def test_a_damaged_record_is_named(tmp_path):
-    Records(tmp_path, {})
-    (tmp_path / "records.jsonl").write_text('{"clip": 1}\n')
-    with pytest.raises(sharpv.InputError, match=r"line 1 of .* is no record"):
-        Records(tmp_path, {})
-    (tmp_path / "settings.json").write_text("[")
-    with pytest.raises(sharpv.InputError, match=r"cannot read .*settings\.json"):
-        Records(tmp_path, {})
-
-
 @pytest.fixture
 def scripted(monkeypatch):
     """Puts answers into the model's mouth: a function of the condition's name and a question."""
 
     def install(script) -> None:
-        now, means = [""], accuracy._means
+        now, plain = [""], accuracy._config_and_pruner
 
         def noted(records, sample, condition):
             now[0] = condition.name
-            return means(records, sample, condition)
+            return plain(records, sample, condition)
 
-        monkeypatch.setattr(accuracy, "_means", noted)
+        monkeypatch.setattr(accuracy, "_config_and_pruner", noted)
         # The request is made all the same, for its report.
         monkeypatch.setattr(
             accuracy,
@@ -241,16 +156,6 @@ def test_free_text_is_compared_as_text(toy, scripted):
     assert (found["dense"]["micro"]["value"], found["sharpv"]["micro"]["value"]) == (1, 0)
 
 
-def test_what_a_scene_costs_is_of_the_clips_before_the_first_that_was_left_out(toy):
-    spec = small(conditions=choose_conditions(("dense", "blind")), families=("recog", "vanish"), per_family=3)
-    samples = draw(spec, 3)
-    first = list(zip(samples, iterate(frames=4), strict=False))
-    apart = [index for index, (one, other) in enumerate(first) if one.name != other.name]
-    assert apart, "a clip has to be left out, or this shows nothing"
-    cost = run(toy, spec)["conditions"]["dense"]["cost"]
-    assert sum(cost["clips_by_scene"].values()) == apart[0] < len(samples)
-
-
 def test_similarity_is_of_the_rows_that_have_one():
     layer = LayerReport(layer=0, similarity=(None, 0.5), dropped=(False, True))
     request = Report(model="m", config=sharpv.SharpVConfig(), prompt_tokens=(9, 9), prompt_tokens_kept=(9, 9))
@@ -274,36 +179,3 @@ def test_a_file_shows_what_was_drawn(toy, records):
     for key, record in found.found.items():
         apart = record.tokens_kept - records[key]["tokens_kept"]
         assert abs(apart) < 4 * 64 / 4
-
-
-def test_what_the_controls_show():
-    clip = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1).repeat(3, 3)
-    shown = {name: show(clip, name, "clip") for name in ("all", "first", "middle", "last", "shuffled")}
-    numbers = {name: frames[:, 0, 0, 0].tolist() for name, frames in shown.items()}
-    assert numbers["all"] == [0, 1, 2, 3, 4]
-    assert (numbers["first"], numbers["middle"], numbers["last"]) == ([0] * 5, [2] * 5, [4] * 5)
-    assert sorted(numbers["shuffled"]) == numbers["all"] != numbers["shuffled"]
-    assert show(clip, "none", "clip") is None
-    for seed in range(200):
-        four = show(clip[:4], "shuffled", f"clip-{seed}")
-        assert four[:, 0, 0, 0].tolist() != [0, 1, 2, 3]
-
-
-def test_fewer_questions_are_the_first_of_more():
-    spec = small(families=("recog", "vanish"))
-    more = {sample.name: sample.questions for sample in draw(spec, 6)}
-    for sample in draw(spec, 3):
-        assert set(sample.questions) <= set(more[sample.name])
-
-
-def test_only_the_scene_types_that_were_asked_for():
-    spec = small(families=("recog",), scene_types=("slow", "fast"))
-    assert {sample.scene.type for sample in draw(spec, 20)} == {"slow", "fast"}
-
-
-def test_questions_that_no_scene_asks_are_refused():
-    spec = small(families=("recog", "direction"), scene_types=("static",))
-    with pytest.raises(
-        sharpv.InputError, match="scene types static do not hold 1 questions of each of recog"
-    ):
-        draw(spec, 1)

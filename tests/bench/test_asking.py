@@ -1,4 +1,4 @@
-"""Constrained decoding, for tokenizers that need one token for an answer and for those that need many."""
+"""The likeliest option, for tokenizers that need one token for an answer and for those that need many."""
 
 import functools
 from types import SimpleNamespace
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import sharpv
-from sharpv.bench.asking import Choices, answer, as_video, batches, grade
+from sharpv.bench.asking import Batch, answer, as_video, batches, grade, spell
 from sharpv.bench.encode_once import encode_once
 from sharpv.hf.ask import VideoModel, build_inputs
 from sharpv.hf.families import FAMILIES as MODEL_FAMILIES
@@ -17,29 +17,68 @@ from tests.bench.conftest import small
 from tests.hf.conftest import NEEDS, REPRESENTATIVES, TEXT_ONLY
 
 END = 9
-WORDS = {"one": [1], "two": [2], "two three": [2, 3], "two four": [2, 4], "five six seven": [5, 6, 7]}
+ONE, TWO, TWO_THREE, TWO_FOUR = (1,), (2,), (2, 3), (2, 4)
+CHANCES = {
+    (): {1: 0.4, 2: 0.6},
+    ONE: {END: 0.9},
+    TWO: {3: 0.5, 4: 0.4},
+    TWO_THREE: {END: 1},
+    TWO_FOUR: {END: 1},
+}
+"""What a model says next with which chance: the likelier first token starts no likelier answer."""
 
 
-def tokenizer(text: str, add_special_tokens: bool) -> SimpleNamespace:
-    return SimpleNamespace(input_ids=WORDS[text])
+class Talker:
+    """A model that says what it may by a table of chances, of any row the same."""
+
+    generation_config = SimpleNamespace(eos_token_id=END)
+
+    def __init__(self, chances: dict) -> None:
+        self.chances = chances
+
+    def generate(self, input_ids, max_new_tokens, prefix_allowed_tokens_fn, **given):
+        prompt, sequences, logits = input_ids.shape[1], input_ids, []
+        while len(logits) < max_new_tokens and not (sequences[:, prompt:] == END).any(1).all():
+            step = torch.full((len(sequences), END + 1), 1e-9)
+            for row, said in enumerate(sequences[:, prompt:].tolist()):
+                for token, chance in self.chances.get(tuple(said), {}).items():
+                    step[row, token] = chance
+            logits.append(step.log())
+            masked = torch.full_like(step, -torch.inf)
+            for row, ids in enumerate(sequences):
+                may = prefix_allowed_tokens_fn(row, ids)
+                masked[row, may] = step[row, may].log()
+            sequences = torch.cat([sequences, masked.argmax(1, keepdim=True)], 1)
+        return SimpleNamespace(sequences=sequences, logits=tuple(logits))
 
 
-def test_an_answer_goes_on_as_some_option_does():
-    choices = Choices(tokenizer, list(WORDS), [END])
-    assert choices.longest == 3
-    assert sorted(choices.allowed([])) == [1, 2, 5]
-    assert choices.allowed([1]) == [END]
-    assert sorted(choices.allowed([2])) == [3, 4, END]  # "two" may end here, or go on
-    assert choices.allowed([5, 6]) == [7]
-    assert choices.allowed([2, END]) == choices.allowed([1, END, 0]) == [END]
-    for option, ids in WORDS.items():
-        assert choices.read([*ids, END, 0]) == option
-    assert choices.read([5, 6, 7]) == "five six seven"
+def said(chances: dict, *choices: dict) -> list[str]:
+    longest = max(len(ids) for options in choices for ids in options.values())
+    batch = Batch((), {"input_ids": torch.zeros(len(choices), 4, dtype=torch.long)}, choices, longest)
+    return answer(VideoModel("", Talker(chances), None), batch)
+
+
+def test_the_likeliest_option_need_not_begin_as_greedy_decoding_does():
+    three, four = {"one": ONE, "two three": TWO_THREE}, {"one": ONE, "two four": TWO_FOUR}
+    assert said(CHANCES, three, four) == ["one", "one"]  # 0.4 x 0.9 against 0.6 x 0.5 and 0.6 x 0.4
+    surer = CHANCES | {TWO: {3: 0.3, 4: 0.7}}
+    assert said(surer, three, four) == ["one", "two four"]
+    assert said(surer, four | three, four) == ["two four"] * 2
+
+
+def test_an_option_that_begins_another_is_as_likely_as_its_end():
+    options = {"two": TWO, "two three": TWO_THREE}
+    assert said(CHANCES | {TWO: {3: 0.4, END: 0.6}}, options) == ["two"]
+    assert said(CHANCES | {TWO: {3: 0.6, END: 0.4}}, options) == ["two three"]
+
+
+def test_options_of_one_token_are_compared_by_it_alone():
+    assert said(CHANCES | {ONE: {END: 1}, TWO: {3: 1}}, {"one": ONE, "two": TWO}) == ["two"]
 
 
 def test_options_that_a_tokenizer_confuses_are_refused():
     with pytest.raises(sharpv.InputError, match=r"cannot tell 'two' from another.*scoring=\"generate\""):
-        Choices(lambda text, add_special_tokens: SimpleNamespace(input_ids=[0]), ["one", "two"], [END])
+        spell(lambda text, add_special_tokens: SimpleNamespace(input_ids=[0]), ["one", "two"])
 
 
 def test_a_model_without_an_end_token_is_refused(toy):
@@ -85,38 +124,37 @@ def test_one_token_options_are_an_arg_max_over_their_logits(toy, asked, pruned):
 
 
 @pytest.mark.parametrize("family", REPRESENTATIVES)
-def test_options_of_many_tokens_are_decoded_greedily(family, asked):
+def test_of_options_of_many_tokens_the_likeliest_is_said(family, asked):
     """A byte-level tokenizer, so that colours begin alike and quadrants are long."""
     model, processor = RANDOM_MODELS[family](image_size=56)
     loaded = VideoModel(family, model, processor)
     texts = {"order": "Which colour appears first?", "start_pos": "Where does the red shape start?"}
     questions = [Question(name, text, FAMILIES[name][0], FAMILIES[name]) for name, text in texts.items()]
     (batch,) = batches(loaded, asked[0], questions, small())
-    with sharpv.attach(model, sharpv.SharpVConfig(retention=0.5)) as session:
-        said = answer(loaded, batch)
+    with sharpv.attach(model, sharpv.SharpVConfig(retention=0.5, memory_threshold=None)) as session:
+        pruned = answer(loaded, batch)
         assert session.report.tokens_kept < session.report.tokens_total
-    dense = answer(loaded, batch)
-    for row, (question, text) in enumerate(zip(questions, dense, strict=True)):
-        assert said[row] in question.options
-        assert text == greedy(loaded, build_inputs(processor, asked[0], question.text), question.options)
+        assert pruned == [likeliest(loaded, asked[0], question) for question in questions]
+    assert answer(loaded, batch) == [likeliest(loaded, asked[0], question) for question in questions]
 
 
-def greedy(loaded: VideoModel, inputs: dict, options: tuple[str, ...]) -> str:
-    """Constrained greedy decoding the slow way: the whole prompt again for each token."""
-    end = loaded.model.generation_config.eos_token_id
-    ways = [[*loaded.processor.tokenizer(option).input_ids, end] for option in options]
-    new: list[int] = []
-    while [*new] not in ways:
-        allowed = sorted({ids[len(new)] for ids in ways if ids[: len(new)] == new})
-        ids = torch.cat([inputs["input_ids"], torch.tensor([new], dtype=torch.long)], 1)
-        along = {name: inputs[name] for name in ("pixel_values_videos", "video_grid_thw") if name in inputs}
-        types = inputs.get("mm_token_type_ids")
+def likeliest(loaded: VideoModel, video, question: Question) -> str:
+    """The slow way: the whole prompt with each option and its end behind it."""
+    end, inputs = (
+        loaded.model.generation_config.eos_token_id,
+        build_inputs(loaded.processor, video, question.text),
+    )
+    along = {name: inputs[name] for name in ("pixel_values_videos", "video_grid_thw") if name in inputs}
+    types, chances = inputs.get("mm_token_type_ids"), []
+    for option in question.options:
+        new = torch.tensor([[*loaded.processor.tokenizer(option).input_ids, end]])
         if types is not None:
-            along["mm_token_type_ids"] = torch.nn.functional.pad(types, (0, len(new)))
+            along["mm_token_type_ids"] = torch.nn.functional.pad(types, (0, new.shape[1]))
+        ids = torch.cat([inputs["input_ids"], new], 1)
         with torch.no_grad():
-            logits = loaded.model(input_ids=ids, attention_mask=torch.ones_like(ids), **along).logits[0, -1]
-        new.append(allowed[int(logits[allowed].argmax())])
-    return options[ways.index(new)]
+            logits = loaded.model(input_ids=ids, attention_mask=torch.ones_like(ids), **along).logits[0]
+        chances.append(logits[-new.shape[1] - 1 : -1].log_softmax(-1).gather(1, new.T).sum().item())
+    return question.options[chances.index(max(chances))]
 
 
 @pytest.mark.parametrize("family", REPRESENTATIVES)

@@ -1,9 +1,13 @@
 """Which conditions there are, and what they need."""
 
+from dataclasses import replace
+
 import pytest
 
 from sharpv.bench.conditions import ALL, CONDITIONS, DEFAULT, Condition, choose_conditions
 from sharpv.bench.spec import AccuracySpec
+
+PEERS = ("sharpv", "random", "uniform")
 
 
 def names(*wanted: str) -> list[str]:
@@ -24,7 +28,23 @@ def test_a_condition_brings_what_it_needs_before_it():
     assert names() == names("dense") == ["dense"]
     assert names("blind") == ["dense", "blind"]
     assert names("uniform", "random") == ["dense", "sharpv", "random", "uniform"]
-    assert names("random-budget") == ["dense", "sharpv-budget", "random-budget"]
+    assert names("random-budget") == names("sharpv-budget") == ["dense", "sharpv-budget", "random-budget"]
+    assert names("uniform-no-memory") == ["dense", *(f"{name}-no-memory" for name in PEERS)]
+
+
+def test_a_condition_brings_its_rival_and_what_that_matches():
+    assert names("sharpv-coverage") == ["dense", "sharpv", "random", "sharpv-coverage"]
+    twin = names("sharpv-coverage-no-memory")
+    assert twin == ["dense", "sharpv-no-memory", "random-no-memory", "sharpv-coverage-no-memory"]
+
+
+@pytest.mark.parametrize("name", [name for name in CONDITIONS if name.startswith(PEERS)])
+def test_every_way_to_prune_is_there_with_and_without_stage_2(name):
+    by_name = {condition.name: condition for condition in choose_conditions((ALL,))}
+    twin = by_name[name.removesuffix("-no-memory") if name.endswith("-no-memory") else f"{name}-no-memory"]
+    mine, other = by_name[name].config, twin.config
+    assert {mine.memory_threshold, other.memory_threshold} == {0.2, None}
+    assert replace(mine, memory_threshold=None) == replace(other, memory_threshold=None)
 
 
 @pytest.mark.parametrize("name", [name for name in CONDITIONS if name.startswith(("sharpv", "uniform"))])
@@ -36,7 +56,7 @@ def test_a_rival_differs_in_the_choice_of_tokens_only(name):
     assert rival.config.memory_threshold == mine.config.memory_threshold
     assert rival.config.memory_threshold == (None if "no-memory" in name else 0.2)
     # How many tokens coverage keeps is "sharpv"'s number: the runs show it.
-    assert rival.match == (mine.match or name.removesuffix("-coverage"))
+    assert rival.match == (mine.match or name.replace("-coverage", ""))
 
 
 def test_memory_only_keeps_every_token():
@@ -48,8 +68,9 @@ def test_memory_only_keeps_every_token():
 def test_settings_reach_their_conditions():
     chosen = choose_conditions((ALL,), retention=0.1, threshold=0.7)
     found = {condition.name: condition for condition in chosen}
-    assert found["sharpv-budget"].config.retention == 0.1
-    assert found["sharpv-threshold"].config.threshold == 0.7
+    for ending in ("", "-no-memory"):
+        assert found[f"sharpv-budget{ending}"].config.retention == 0.1
+        assert found[f"sharpv-threshold{ending}"].config.threshold == 0.7
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 from itertools import product
 from math import erfc, sqrt
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sharpv.bench.statistics import clustered, compare, sign_flip, wilson
+from sharpv.bench.statistics import clustered, compare, sign_flip, tango, wilson
 
 
 @pytest.mark.parametrize(
@@ -66,16 +67,95 @@ def test_the_sign_flip_test_of_thousands_of_clips():
     assert sign_flip([1] * 3300 + [-1] * 3000) == pytest.approx(erfc(299 / sqrt(2 * 6300)), rel=0.01)
 
 
-def test_a_clip_for_each_question_gives_the_paired_interval():
+@pytest.mark.parametrize(
+    ("better", "worse", "n", "low", "high"),
+    [
+        (1, 7, 21, -0.517, -0.026),  # Fagerland, Lydersen and Laake (2014), airway hyper-responsiveness
+        # By hand: the equation is linear in D where none differs, and where all do.
+        (0, 0, 50, -(1.959964**2) / (50 + 1.959964**2), 1.959964**2 / (50 + 1.959964**2)),
+        (8, 0, 8, (8 - 1.959964**2) / (8 + 1.959964**2), 1),
+    ],
+)
+def test_tangos_interval(better, worse, n, low, high):
+    assert tango(better, worse, n) == pytest.approx((low, high), abs=5e-4)
+    below, above = tango(worse, better, n)
+    assert (-above, -below) == pytest.approx(tango(better, worse, n))
+
+
+def test_tangos_interval_ends_where_the_score_test_does():
+    """The likeliest q of each D sought among many, with no formula for it."""
+    better, worse, n = 9, 2, 40
+    q = np.linspace(1e-6, 0.999, 200_001)
+    for limit in tango(better, worse, n):
+        p, rest = q + limit, 1 - 2 * q - limit
+        held = (p > 0) & (rest > 0)
+        likelihood = better * np.log(p[held]) + worse * np.log(q[held]) + (n - 11) * np.log(rest[held])
+        share = q[held][likelihood.argmax()]
+        deviation = sqrt(n * (2 * share + limit - limit**2))
+        assert abs(better - worse - n * limit) / deviation == pytest.approx(1.959964, rel=1e-3)
+
+
+def test_with_few_pairs_that_differ_tangos_interval_still_holds():
+    """Not a draw: the chance of each table of 40 pairs, and whether its interval holds the truth."""
+    n = 40
+    tables = [(better, worse) for better in range(n + 1) for worse in range(n + 1 - better)]
+    limits = np.array([tango(*table, n) for table in tables])
+    logs = np.cumsum([0.0, *np.log(np.arange(1, n + 1))])
+    b, c = np.array(tables).T
+    ways = logs[n] - logs[b] - logs[c] - logs[n - b - c]
+    for p, q in ((0.01, 1e-9), (0.03, 0.01), (0.05, 0.05), (0.2, 1e-9), (0.3, 0.1)):
+        chances = np.exp(ways + b * np.log(p) + c * np.log(q) + (n - b - c) * np.log(1 - p - q))
+        assert chances.sum() == pytest.approx(1)
+        assert chances[(limits[:, 0] <= p - q) & (p - q <= limits[:, 1])].sum() > 0.92, (p, q)
+
+
+@pytest.mark.parametrize("alike", [0, 0.6, 1], ids=str)
+@pytest.mark.parametrize(("p", "q"), [(0.01, 0), (0.03, 0.01), (0.3, 0.1)])
+def test_with_few_clips_that_differ_the_paired_interval_still_holds(alike, p, q):
+    """60 clips of 3 questions, of which a part does as the clip does, and the others for themselves."""
+    rng, held, runs = np.random.default_rng(0), 0, 200
+    clips = [index // 3 for index in range(180)]
+    for _ in range(runs):
+        chances = [p, q, 1 - p - q]
+        clip = rng.choice([1, -1, 0], (60, 1), p=chances)
+        apart = np.where(rng.random((60, 3)) < alike, clip, rng.choice([1, -1, 0], (60, 3), p=chances))
+        found = compare((apart > 0).flatten(), (apart < 0).flatten(), clips)
+        held += found.low <= p - q <= found.high
+    assert held / runs > 0.92
+
+
+def test_a_clip_for_each_question_gives_tangos_interval():
     first = [True] * 60 + [False] * 40
     second = [True] * 45 + [False] * 15 + [True] * 5 + [False] * 35
     found = compare(first, second, range(100))
     assert (found.n, found.clusters, found.better, found.worse) == (100, 100, 15, 5)
     assert found.difference == pytest.approx(0.1)
-    # b + c - (b - c)^2 / n = 20 - 1 over n (n - 1).
-    error = sqrt(19 / (100 * 99))
-    assert (found.low, found.high) == pytest.approx((0.1 - 1.959964 * error, 0.1 + 1.959964 * error))
+    # As in `clustered`, G / (G - 1) takes one off: 99 questions.
+    assert (found.low, found.high) == pytest.approx(tango(15 * 0.99, 5 * 0.99, 99))
     assert found.p == sign_flip([1] * 15 + [-1] * 5)
+
+
+@pytest.mark.parametrize(("first", "low", "high"), [(True, 0.3512, 1), (False, -0.3244, 0.3244)])
+def test_where_all_pairs_are_alike_a_clip_counts_once(first, low, high):
+    """With z^2 = 3.8415: (8 - z^2) / (8 + z^2), and z^2 / (8 + z^2)."""
+    for copies in (1, 3):
+        clips = [index // copies for index in range(8 * copies)]
+        found = compare([first] * 8 * copies, [False] * 8 * copies, clips)
+        assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_a_paired_interval_by_hand():
+    """Clips of two: one twice better, three alike: D = 1/4, v = 4/3 x (1.5^2 + 3 x 0.5^2) / 8^2 = 1/16.
+
+    A single d has the variance 2/8 - 1/16 = 3/16, so m = 3, of which 3/4 are better.
+    """
+    found = compare([True] * 2 + [False] * 6, [False] * 8, [0, 0, 1, 1, 2, 2, 3, 3])
+    assert (found.low, found.high) == pytest.approx(tango(0.75, 0, 3))
+
+
+def test_pairs_alike_narrow_no_interval_below_that_of_their_questions():
+    found = compare([True, False] * 20, [False, True] * 20, [index // 2 for index in range(40)])
+    assert (found.low, found.high) == pytest.approx(tango(20, 20, 40))
 
 
 def test_questions_of_one_clip_are_no_independent_evidence():
@@ -94,7 +174,8 @@ def test_questions_of_one_clip_are_no_independent_evidence():
 
 def test_the_same_answers_do_not_differ():
     found = compare([True, False], [True, False], ["a", "b"])
-    assert (found.difference, found.low, found.high, found.p) == (0, 0, 0, 1)
+    assert (found.difference, found.p) == (0, 1)
+    assert (found.low, found.high) == tango(0, 0, 2)
 
 
 def test_one_clip_has_no_interval():
@@ -140,6 +221,12 @@ def test_where_nothing_varies_a_clip_counts_once(value):
     assert interval([True, False], ["a", "a"]) == wilson(0.5, 1)
 
 
+def test_where_nothing_varies_within_a_group_a_clip_counts_once():
+    """Of two families one is always right and one never: each clip moves the mean by nothing."""
+    clips = [index // 3 for index in range(30)]
+    assert interval([True, True, False] * 10, clips, ["a", "a", "b"] * 10) == wilson(0.5, 10)
+
+
 def test_groups_count_equally():
     """One family of 10 with 9 right, one of 90 with 9 right: their mean is a half, all questions 18 %."""
     right = [True] * 9 + [False] + [True] * 9 + [False] * 81
@@ -153,6 +240,12 @@ def test_groups_count_equally():
 def test_impossible_shares_are_refused(share, n):
     with pytest.raises(ValueError, match=r"give a share in \[0, 1\] and n above 0"):
         wilson(share, n)
+
+
+@pytest.mark.parametrize("given", [(0, 0, 0), (-1, 2, 4), (3, 2, 4)], ids=str)
+def test_impossible_pairs_are_refused(given):
+    with pytest.raises(ValueError, match="give counts that add up to n at most"):
+        tango(*given)
 
 
 def test_answers_without_a_partner_are_refused():

@@ -1,7 +1,7 @@
 """Sums that can be done by hand."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -94,7 +94,13 @@ def test_comparisons_are_on_the_same_questions(summary):
     assert against["difference"] == pytest.approx(-2 / 6)
     assert against["families"]["direction"]["worse"] == 1
     assert summary["conditions"]["dense"]["against_dense"] is None
+    scenes = against["scene_types"]
+    assert {name: (found["n"], found["difference"]) for name, found in scenes.items()} == {
+        "slow": (3, pytest.approx(-2 / 3)),
+        "cut": (3, 0),
+    }
     rival = summary["conditions"]["sharpv"]["against_random"]
+    assert {name: found["better"] for name, found in rival["scene_types"].items()} == {"slow": 1, "cut": 1}
     assert (rival["better"], rival["worse"], rival["p"]) == (2, 0, 0.5)
     assert summary["conditions"]["random"]["against_random"] is None
 
@@ -138,6 +144,27 @@ def test_the_best_constant_needs_no_video():
     assert list(made["conditions"]) == ["dense"]
     assert made["conditions"]["dense"]["cost"]["kept_share"] is None
     assert "caption" not in made["best_constant"]
+
+
+def test_the_best_constant_of_a_control_is_of_its_own_questions():
+    """Of four clips that go up, up, down and down, a control was asked about the first three."""
+    asked = {"dense": "up up down down", "blind": "up up down"}
+    clips = [
+        record(str(index), condition, [truth, "two", "all"])
+        for condition, truths in asked.items()
+        for index, truth in enumerate(truths.split())
+    ]
+    clips = [
+        replace(clip, answers=(replace(clip.answers[0], truth=clip.answers[0].said), *clip.answers[1:]))
+        for clip in clips
+    ]
+    made = summarise(clips, choose_conditions(["blind"]), [])
+    assert made["best_constant"] == {"direction": 0.5, "move_count": 1}
+    assert made["conditions"]["dense"]["best_constant"] == made["best_constant"]
+    assert made["conditions"]["blind"]["best_constant"] == {
+        "direction": pytest.approx(2 / 3),
+        "move_count": 1,
+    }
 
 
 def test_a_record_survives_json():

@@ -1,6 +1,7 @@
 """`sharpv eval`: a table for people, a line of JSON for programs, and mistakes that are named."""
 
 import json
+from itertools import takewhile
 
 import pytest
 from typer.testing import CliRunner
@@ -32,6 +33,11 @@ def test_the_table_and_then_the_same_from_the_records(tmp_path):
     scenes = next(line for line in rest if line.startswith("scene type"))
     assert scenes.split() == ["scene", "type", "n", "dense", "sharpv", "random", "blind"]
     assert "(" in list(rest)[1]
+    rest = iter(lines)
+    against = next(line for line in rest if line.startswith("scene type, against dense"))
+    assert against.split()[-4:] == ["n", "sharpv", "random", "blind"]
+    differences = dict(line.split(maxsplit=1) for line in takewhile(bool, list(rest)[1:]))
+    assert any(line.startswith("each scene type has its own mix of questions") for line in lines)
     kept = next(index for index, line in enumerate(lines) if line.startswith("tokens % by scene type"))
     assert lines[kept].split()[-3:] == ["clips", "sharpv", "random"]
     scene, clips, *shares = lines[kept + 2].split()
@@ -43,6 +49,10 @@ def test_the_table_and_then_the_same_from_the_records(tmp_path):
     assert again.stdout.count("\n") == 1
     summary = json.loads(again.stdout)
     assert summary == json.loads((out / "summary.json").read_text())
+    compared = summary["conditions"]["sharpv"]["against_dense"]["scene_types"]
+    assert set(differences) == set(compared)
+    for name, found in compared.items():
+        assert differences[name].split()[:2] == [str(found["n"]), f"{100 * found['difference']:+.1f}"]
     cost = summary["conditions"]["sharpv"]["cost"]
     assert int(clips) == cost["clips_by_scene"][scene]
     assert shares == [f"{100 * cost['kept_share_by_scene'][scene]:.1f}"] * 2
@@ -108,3 +118,12 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, monkeypatch):
     result = run(*TINY, "-o", tmp_path, ok=130)
     assert "the same command goes on from there" in " ".join(result.stderr.split())
     assert result.stderr.splitlines()[-1] == "error: interrupted"
+
+
+def test_a_control_that_was_asked_less_has_a_constant_of_its_own(tmp_path):
+    asked = ("--per-family", 6, "--control-per-family", 2, "--frames", 4, "--family", "scene_change")
+    options = (*asked, "--condition", "dense", "--condition", "blind", "-o", tmp_path)
+    row = run(*options).stdout.splitlines()[2].split()
+    found = json.loads((tmp_path / "summary.json").read_text())["conditions"]
+    constants = [found[name]["best_constant"]["scene_change"] for name in ("dense", "blind")]
+    assert row[:3] == ["scene_change", "6/2", "/".join(f"{100 * value:.1f}" for value in constants)]

@@ -36,10 +36,10 @@ __all__ = ["draw", "run", "show"]
 
 SCHEMA_VERSION = 2
 SECONDS_BETWEEN_LINES = 5.0
-# The rarest family is asked in every third clip.
+# 22 of 100 clips ask the rarest family.
 FEWEST_CLIPS, CLIPS_PER_QUESTION = 100, 8
 Clip = NDArray[np.uint8]
-_Asked = dict[Frames, tuple[tuple[Question, ...], list[Condition]]]
+_Unasked = dict[Frames, tuple[tuple[Question, ...], list[Condition]]]
 
 
 def run(
@@ -65,30 +65,17 @@ def run(
     Raises:
         InputError: the folder holds a run with other settings, questions that the scenes cannot ask, or a
             model that cannot answer them.
+        UnsupportedModelError: a model, or a release of transformers, that is not supported.
+        AttachError: a session is attached to the model.
     """
     samples = draw(spec, spec.per_family)
-    place = where(str(loaded.model.device))
-    shared = settings(loaded, spec, samples, place)
-    records = Records(folder, shared)
-    controls = {sample.name: sample for sample in draw(spec, spec.control_per_family)}
-    progress = _Progress(len(samples), log)
-    for sample in samples:
-        asked = _missing(spec, records, sample, controls.get(sample.name))
-        if asked:
-            _ask(loaded, spec, records, sample, asked)
-        progress.step(bool(asked))
-    summary = {
-        "suite": "shapesqa",
-        "schema_version": SCHEMA_VERSION,
-        "model": loaded.name,
-        **place,
-        "settings": shared,
-        **summarise(
-            list(records.found.values()),
-            spec.conditions,
-            [sample.name for sample in islice(_clips(spec), len(samples))],
-        ),
-    }
+    machine = where(str(loaded.model.device))
+    own = settings(loaded, spec, samples, machine)
+    records = Records(folder, own)
+    _ask_all(loaded, spec, records, samples, _Progress(len(samples), log))
+    drawn = [sample.name for sample in islice(_clips(spec), len(samples))]
+    summary = {"suite": "shapesqa", "schema_version": SCHEMA_VERSION, "model": loaded.name, **machine}
+    summary |= {"settings": own, **summarise(list(records.found.values()), spec.conditions, drawn)}
     records.finish(summary)
     return summary
 
@@ -102,7 +89,7 @@ def draw(spec: AccuracySpec, per_family: int) -> list[Sample]:
     most = FEWEST_CLIPS + CLIPS_PER_QUESTION * per_family
     try:
         return take(islice(_clips(spec), most), per_family, spec.families)
-    except StopIteration:
+    except ValueError:
         raise InputError(
             f"{most} clips of scene types {', '.join(spec.scene_types)} do not hold {per_family} questions "
             f"of each of {', '.join(spec.families)}: leave out families or add scene types"
@@ -133,16 +120,28 @@ def _clips(spec: AccuracySpec) -> Iterator[Sample]:
     return (sample for sample in drawn if sample.scene.type in spec.scene_types)
 
 
-def _ask(loaded: VideoModel, spec: AccuracySpec, records: Records, sample: Sample, asked: _Asked) -> None:
+def _ask_all(
+    loaded: VideoModel, spec: AccuracySpec, records: Records, samples: Sequence[Sample], progress: "_Progress"
+) -> None:
+    """Adds the records that are missing."""
+    controls = {sample.name: sample for sample in draw(spec, spec.control_per_family)}
+    for sample in samples:
+        unasked = _missing(spec, records, sample, controls.get(sample.name))
+        if unasked:
+            _ask(loaded, spec, records, sample, unasked)
+        progress.step(bool(unasked))
+
+
+def _ask(loaded: VideoModel, spec: AccuracySpec, records: Records, sample: Sample, unasked: _Unasked) -> None:
     """Adds a record for each condition; those that show the same frames share prompts and features."""
     clip = _film(sample, spec)
-    for frames, (questions, conditions) in asked.items():
+    for frames, (questions, conditions) in unasked.items():
         shown = show(clip, frames, sample.name)
         video = None if shown is None else as_video(shown)
         made = batches(loaded, video, questions, spec)
         with nullcontext() if video is None else _encoded(loaded, video, questions[0]):
             for condition in conditions:
-                config, pruner = _means(records, sample, condition)
+                config, pruner = _config_and_pruner(records, sample, condition)
                 records.add(_record(loaded, sample, condition, config, pruner, made))
 
 
@@ -151,14 +150,14 @@ def _encoded(loaded: VideoModel, video: Video, question: Question) -> AbstractCo
     return encode_once(loaded.model, inputs.to(loaded.model.device, loaded.model.dtype))
 
 
-def _missing(spec: AccuracySpec, records: Records, sample: Sample, control: Sample | None) -> _Asked:
+def _missing(spec: AccuracySpec, records: Records, sample: Sample, control: Sample | None) -> _Unasked:
     """Returns what is still to be asked about a clip, by the frames that are shown."""
-    asked: _Asked = {}
+    unasked: _Unasked = {}
     for condition in spec.conditions:
         source = control if condition.control else sample
         if source is not None and (sample.name, condition.name) not in records.found:
-            asked.setdefault(condition.frames, (source.questions, []))[1].append(condition)
-    return asked
+            unasked.setdefault(condition.frames, (source.questions, []))[1].append(condition)
+    return unasked
 
 
 def _film(sample: Sample, spec: AccuracySpec) -> Clip:
@@ -172,14 +171,16 @@ def _film(sample: Sample, spec: AccuracySpec) -> Clip:
         return read_video(path, Sampling(frames=len(drawn))).frames
 
 
-def _means(records: Records, sample: Sample, condition: Condition) -> tuple[SharpVConfig, TokenPruner]:
+def _config_and_pruner(
+    records: Records, sample: Sample, condition: Condition
+) -> tuple[SharpVConfig, TokenPruner]:
     """Returns the configuration and the pruner of a condition on one clip."""
     # A family that is shown a video as images has no others here.
     config = replace(condition.config, images_as_frames=True)
     pruner = find_pruner(condition.method)
     if condition.match is not None:
-        other = records.found[sample.name, condition.match]
-        config = replace(config, retention=other.tokens_kept / other.tokens_total)
+        matched = records.found[sample.name, condition.match]
+        config = replace(config, retention=matched.tokens_kept / matched.tokens_total)
     if isinstance(pruner, Random):
         # One mask for all clips of one shape would make its luck look like the method's.
         pruner = Random(seed=crc32(sample.name.encode()))

@@ -2,58 +2,27 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from sharpv.bench.spec import AccuracySpec
 from sharpv.errors import InputError
 from sharpv.hf.ask import VideoModel, build_inputs
-from sharpv.shapesqa import Question, caption_facts
+from sharpv.shapesqa import Question
 from sharpv.shapesqa.files import FPS
-from sharpv.shapesqa.questions import is_right
+from sharpv.shapesqa.questions import facts_right, is_right
 from sharpv.video import Video
 
-__all__ = ["Batch", "Choices", "answer", "as_video", "batches", "grade"]
+__all__ = ["Batch", "Choices", "answer", "as_video", "batches", "grade", "spell"]
 
-Tokens = tuple[int, ...]
+Choices = dict[str, tuple[int, ...]]
+"""The options of one question, each with the tokens that spell it."""
 
-
-class Choices:
-    """The answers that one question accepts, as tokens, for constrained greedy decoding.
-
-    Attributes:
-        longest: tokens of the longest answer.
-    """
-
-    def __init__(self, tokenizer: Any, options: Sequence[str], ends: Sequence[int]) -> None:
-        self._ends = list(ends)
-        self._options: dict[Tokens, str] = {}
-        for option in options:
-            ids = tuple(tokenizer(option, add_special_tokens=False).input_ids)
-            if not ids or ids in self._options:
-                raise InputError(
-                    f"the model's tokenizer cannot tell {option!r} from another of {', '.join(options)}: use "
-                    'scoring="generate"'
-                )
-            self._options[ids] = option
-        self._next: dict[Tokens, list[int]] = {ids: list(ends) for ids in self._options}
-        for ids in self._options:
-            for length in range(len(ids)):
-                following = self._next.setdefault(ids[:length], [])
-                following += [ids[length]] if ids[length] not in following else []
-        self.longest = max(map(len, self._options))
-
-    def allowed(self, new: Sequence[int]) -> list[int]:
-        """Returns the tokens that may follow the new tokens of an answer; after its end, the end again."""
-        return self._next.get(tuple(new), self._ends)
-
-    def read(self, new: Sequence[int]) -> str:
-        """Returns the answer that the new tokens spell, up to the end of it."""
-        return self._options[tuple(takewhile(lambda token: token not in self._ends, new))]
+Rows = list[tuple[Question, Choices]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +32,9 @@ class Batch:
     Attributes:
         questions: one per row.
         inputs: what the processor returned for them, on the model's device.
-        choices: of each row, or None where any text may be answered.
-        max_new_tokens: the most tokens of an answer.
+        choices: the options of each row, or None where any text may be answered. Either all of them are one
+            token, or each row has longer ones.
+        max_new_tokens: the most tokens of an answer, without its end.
     """
 
     questions: tuple[Question, ...]
@@ -83,7 +53,7 @@ def as_video(frames: NDArray[np.uint8]) -> Video:
 def batches(
     loaded: VideoModel, video: Video | None, questions: Sequence[Question], spec: AccuracySpec
 ) -> list[Batch]:
-    """Builds the requests for some questions about one clip.
+    """Builds the requests for some questions about one clip, those of one kind of answer together.
 
     Args:
         loaded: the model.
@@ -94,44 +64,67 @@ def batches(
     Raises:
         InputError: the tokenizer cannot tell two options apart, or the model has no end token.
     """
-    ends = _ends(loaded.model)
-    chosen = [question for question in questions if spec.scoring == "options" and question.options]
-    free = [question for question in questions if question not in chosen]
+    _ends(loaded.model)
+    one_token: Rows = []
+    longer: Rows = []
+    free: Rows = []
+    for question in questions:
+        if spec.scoring == "generate" or not question.options:
+            free.append((question, {}))
+            continue
+        choices = spell(loaded.processor.tokenizer, question.options)
+        (one_token if _longest(choices) == 1 else longer).append((question, choices))
     made = []
-    for group in (chosen, free):
+    for group in (one_token, longer, free):
         for start in range(0, len(group), spec.rows):
-            asked = tuple(group[start : start + spec.rows])
-            choices, longest = None, spec.max_new_tokens
-            if group is chosen:
-                tokenizer = loaded.processor.tokenizer
-                choices = tuple(Choices(tokenizer, question.options, ends) for question in asked)
-                longest = max(choice.longest for choice in choices)
+            asked, choices_of_rows = zip(*group[start : start + spec.rows], strict=True)
             inputs = build_inputs(loaded.processor, video, *(question.text for question in asked))
             inputs = dict(inputs.to(loaded.model.device, loaded.model.dtype))
-            made.append(Batch(asked, inputs, choices, longest))
+            if group is free:
+                made.append(Batch(asked, inputs, None, spec.max_new_tokens))
+            else:
+                made.append(Batch(asked, inputs, choices_of_rows, max(map(_longest, choices_of_rows))))
     return made
 
 
-def answer(loaded: VideoModel, batch: Batch) -> list[str]:
-    """Returns the model's greedy answers, one per question.
+def spell(tokenizer: Any, options: Sequence[str]) -> Choices:
+    """Returns the tokens of each option.
 
-    With choices, each step takes the likeliest of the tokens with which an option can go on; where every
-    option is one token, that is the likeliest option.
+    Raises:
+        InputError: the tokenizer cannot tell two options apart.
     """
-    constraint = {} if batch.choices is None else {"prefix_allowed_tokens_fn": _constraint(batch.choices)}
-    output = loaded.model.generate(
-        **batch.inputs,
-        max_new_tokens=batch.max_new_tokens,
-        do_sample=False,
-        num_beams=1,
-        repetition_penalty=1.0,
-        **constraint,
-    )
-    new = output[:, batch.inputs["input_ids"].shape[1] :]
+    choices: Choices = {}
+    for option in options:
+        ids = tuple(tokenizer(option, add_special_tokens=False).input_ids)
+        if not ids or ids in choices.values():
+            raise InputError(
+                f"the model's tokenizer cannot tell {option!r} from another of {', '.join(options)}: use "
+                'scoring="generate"'
+            )
+        choices[option] = ids
+    return choices
+
+
+def answer(loaded: VideoModel, batch: Batch) -> list[str]:
+    """Returns the model's answers, one per question.
+
+    Without choices, that is text, greedily decoded. With choices, it is the likeliest option: by its only
+    token, where all options have one; else by the sum of the log-probabilities of its tokens and of the end
+    after them, not divided by their number. For that the model is asked again for each option.
+    """
     if batch.choices is None:
+        prompt = batch.inputs["input_ids"].shape[1]
+        new = _generate(loaded, batch, batch.max_new_tokens).sequences[:, prompt:]
         texts = loaded.processor.tokenizer.batch_decode(new, skip_special_tokens=True)
         return [text.strip() for text in texts]
-    return [choice.read(row) for choice, row in zip(batch.choices, new.tolist(), strict=True)]
+    if batch.max_new_tokens > 1:
+        return _likeliest(loaded, batch, batch.choices)
+    allowed = [[ids[0] for ids in choices.values()] for choices in batch.choices]
+    output = _generate(loaded, batch, 1, prefix_allowed_tokens_fn=lambda row, ids: allowed[row])
+    return [
+        next(option for option, ids in choices.items() if ids == (token,))
+        for choices, token in zip(batch.choices, output.sequences[:, -1].tolist(), strict=True)
+    ]
 
 
 def grade(question: Question, said: str) -> tuple[bool, float | None]:
@@ -142,8 +135,8 @@ def grade(question: Question, said: str) -> tuple[bool, float | None]:
     """
     if question.options:
         return is_right(question, said), None
-    truth, found = caption_facts(question.answer), caption_facts(said)
-    return is_right(question, said), sum(found.get(name) == fact for name, fact in truth.items()) / len(truth)
+    right, total = facts_right(question, said)
+    return is_right(question, said), right / total
 
 
 def _ends(model: Any) -> list[int]:
@@ -153,8 +146,45 @@ def _ends(model: Any) -> list[int]:
     return list(end) if isinstance(end, list) else [end]
 
 
-def _constraint(choices: Sequence[Choices]) -> Callable[[int, Tensor], list[int]]:
-    """Returns the `prefix_allowed_tokens_fn` of a batch.
+def _longest(choices: Choices) -> int:
+    return max(map(len, choices.values()))
+
+
+def _generate(loaded: VideoModel, batch: Batch, max_new_tokens: int, **given: Any) -> Any:
+    return loaded.model.generate(
+        **batch.inputs,
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        repetition_penalty=1.0,
+        return_dict_in_generate=True,
+        **given,
+    )
+
+
+def _likeliest(loaded: VideoModel, batch: Batch, rows: Sequence[Choices]) -> list[str]:
+    """Returns the likeliest option of each row, its end included; of equals the first."""
+    ends = _ends(loaded.model)
+    scores: list[dict[str, float]] = [{} for _ in rows]
+    for turn in range(max(map(len, rows))):
+        # A row with fewer options than others says its last one again.
+        forced = [list(choices.items())[min(turn, len(choices) - 1)] for choices in rows]
+        output = _generate(
+            loaded,
+            batch,
+            batch.max_new_tokens + 1,
+            prefix_allowed_tokens_fn=_says([[*ids, ends[0]] for _, ids in forced]),
+            output_logits=True,
+        )
+        steps = torch.stack(output.logits).float().log_softmax(-1)
+        for row, (option, ids) in enumerate(forced):
+            said = sum(float(steps[step, row, token]) for step, token in enumerate(ids))
+            scores[row][option] = said + float(steps[len(ids), row, ends].logsumexp(0))
+    return [max(chances, key=chances.__getitem__) for chances in scores]
+
+
+def _says(forced: Sequence[Sequence[int]]) -> Callable[[int, Tensor], list[int]]:
+    """Returns the `prefix_allowed_tokens_fn` with which each row says these tokens, and then the last again.
 
     What it sees starts with a prompt that SharpV may have shortened: its length is that of the first call.
     """
@@ -163,6 +193,6 @@ def _constraint(choices: Sequence[Choices]) -> Callable[[int, Tensor], list[int]
     def allowed(row: int, ids: Tensor) -> list[int]:
         if not prompt:
             prompt.append(len(ids))
-        return choices[row].allowed(ids[prompt[0] :].tolist())
+        return [forced[row][min(len(ids) - prompt[0], len(forced[row]) - 1)]]
 
     return allowed

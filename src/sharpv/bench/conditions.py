@@ -17,6 +17,7 @@ DEFAULT = (DENSE, "sharpv", "random", "uniform", "blind", "middle-frame")
 """The conditions of a run that names none: what pruning costs, and whether the model watches at all."""
 
 OFF = SharpVConfig(retention=1.0, memory_threshold=None)
+NO_MEMORY, NO_STAGE_2 = "-no-memory", SharpVConfig(memory_threshold=None)
 RETENTION, THRESHOLD, COVERAGE = 0.25, 1.6, 0.5
 
 
@@ -58,11 +59,13 @@ def _all_conditions(retention: float, threshold: float) -> list[Condition]:
     return [
         Condition(name=DENSE),
         *_with_peers("", SharpVConfig()),
-        # Coverage moves tokens from place to place; how many a frame keeps does not depend on it.
-        Condition(name="sharpv-coverage", config=SharpVConfig(coverage=COVERAGE), rival="random"),
-        *_with_peers("-no-memory", SharpVConfig(memory_threshold=None)),
+        _with_coverage("", SharpVConfig()),
+        *_with_peers(NO_MEMORY, NO_STAGE_2),
+        _with_coverage(NO_MEMORY, NO_STAGE_2),
         *_with_peers("-budget", SharpVConfig(retention=retention)),
+        *_with_peers(f"-budget{NO_MEMORY}", replace(NO_STAGE_2, retention=retention)),
         *_with_peers("-threshold", SharpVConfig(threshold=threshold)),
+        *_with_peers(f"-threshold{NO_MEMORY}", replace(NO_STAGE_2, threshold=threshold)),
         Condition(name="memory-only", config=SharpVConfig(retention=1.0)),
         Condition(name="blind", frames="none"),
         Condition(name="first-frame", frames="first"),
@@ -83,6 +86,12 @@ def _with_peers(suffix: str, config: SharpVConfig) -> list[Condition]:
     ]
 
 
+def _with_coverage(suffix: str, config: SharpVConfig) -> Condition:
+    """Returns "sharpv" with coverage, which moves tokens but keeps as many: "random" is its rival as well."""
+    coverage = replace(config, coverage=COVERAGE)
+    return Condition(name=f"sharpv-coverage{suffix}", config=coverage, rival=f"random{suffix}")
+
+
 CONDITIONS = tuple(condition.name for condition in _all_conditions(RETENTION, THRESHOLD))
 """The names of all conditions, in the order in which they run."""
 
@@ -92,15 +101,15 @@ def choose_conditions(
 ) -> tuple[Condition, ...]:
     """Returns the conditions of these names, and what they need.
 
-    "dense" is always among them, since all are compared with it, and so is the condition whose number of
-    tokens another one matches. The random and uniform ones follow the same configuration as the "sharpv" that
-    they match, stage 2 included: only the choice of tokens differs. "memory-only" keeps every token, so that
-    what it loses is stage 2's.
+    "dense" is always among them, since all are compared with it, and so are the condition whose number of
+    tokens another one matches, and the random one to compare with. The random and uniform ones follow the
+    same configuration as the "sharpv" that they match, stage 2 included: only the choice of tokens differs.
+    "memory-only" keeps every token, so that what it loses is stage 2's.
 
     Args:
         names: some of `CONDITIONS`, or `ALL` for all of them.
-        retention: of "sharpv-budget", in (0, 1].
-        threshold: of "sharpv-threshold", K.
+        retention: of "sharpv-budget", with and without stage 2, in (0, 1].
+        threshold: of "sharpv-threshold", with and without stage 2, K.
 
     Raises:
         ValueError: an unknown name, or a setting outside its range.
@@ -110,7 +119,11 @@ def choose_conditions(
         raise ValueError(
             f"unknown conditions {', '.join(unknown)}: accepted are {', '.join((ALL, *CONDITIONS))}"
         )
-    found = _all_conditions(retention, threshold)
+    every = _all_conditions(retention, threshold)
     wanted = {DENSE, *(CONDITIONS if ALL in names else names)}
-    wanted |= {condition.match for condition in found if condition.name in wanted and condition.match}
-    return tuple(condition for condition in found if condition.name in wanted)
+    needs = {
+        condition.name: [name for name in (condition.match, condition.rival) if name] for condition in every
+    }
+    while more := {other for name in wanted for other in needs[name]} - wanted:
+        wanted |= more
+    return tuple(condition for condition in every if condition.name in wanted)

@@ -26,6 +26,9 @@ def encode_once(model: Any, inputs: Mapping[str, Any]) -> Iterator[None]:
     Args:
         model: whose encoder of videos is covered until the end of the block.
         inputs: what the processor returned for one prompt with the clip.
+
+    Raises:
+        UnsupportedModelError: a model of an unknown family.
     """
     base, family = model.base_model, require_family(model.config.model_type)
     encode = getattr(base, family.encoder)
@@ -39,15 +42,7 @@ def encode_once(model: Any, inputs: Mapping[str, Any]) -> Iterator[None]:
     def repeat(*args: Any, **given: Any) -> Any:
         kwargs = signature.bind_partial(*args, **given).arguments
         kwargs |= kwargs.pop("kwargs", {})
-        rows = len(kwargs[pixels]) // of_one_row
-        repeated, features = copy.copy(once), once.pooler_output
-        if isinstance(features, Tensor):
-            repeated.pooler_output = features.repeat(rows, *[1] * (features.dim() - 1))
-        else:
-            repeated.pooler_output = tuple(features) * rows
-        if getattr(once, "deepstack_features", None) is not None:
-            repeated.deepstack_features = [tuple(videos) * rows for videos in once.deepstack_features]
-        return repeated
+        return _copies(once, len(kwargs[pixels]) // of_one_row)
 
     own = vars(base).get(family.encoder)
     setattr(base, family.encoder, repeat)
@@ -58,3 +53,15 @@ def encode_once(model: Any, inputs: Mapping[str, Any]) -> Iterator[None]:
             delattr(base, family.encoder)
         else:
             setattr(base, family.encoder, own)
+
+
+def _copies(once: Any, rows: int) -> Any:
+    """Returns an encoder's output with the features of one row as those of several."""
+    repeated, features = copy.copy(once), once.pooler_output
+    if isinstance(features, Tensor):
+        repeated.pooler_output = features.repeat(rows, *[1] * (features.dim() - 1))
+    else:
+        repeated.pooler_output = tuple(features) * rows
+    if getattr(once, "deepstack_features", None) is not None:
+        repeated.deepstack_features = [tuple(videos) * rows for videos in once.deepstack_features]
+    return repeated

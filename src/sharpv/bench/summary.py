@@ -17,7 +17,7 @@ __all__ = ["summarise"]
 Key = tuple[str, str, str]
 """Clip, family and text of a question: what it is in every condition."""
 
-Asked = Mapping[Key, Answered]
+Answers = Mapping[Key, Answered]
 
 
 def summarise(
@@ -35,35 +35,33 @@ def summarise(
         get, and `best_constant_by_question`, what the best answer per text of a question would (too high
         where few questions share a text); and per condition in `conditions`:
 
-        - `families`, `scene_types`, and `micro` over all questions: a `Share` each;
+        - `families`, `scene_types` (asked different questions each: they do not compare with each other), and
+          `micro` over all questions: a `Share` each;
         - `macro`, the mean over the families, and `macro_interval`;
-        - `caption_facts`: the mean share of true facts stated;
-        - `agreement`: the share of questions answered as "dense" does;
-        - `against_dense` and `against_random`: `Comparison`, in all and by family;
+        - `caption_facts`: the mean share of true facts stated; `agreement`: the share of questions answered
+          as "dense" does; `best_constant`: as above, of the questions that this condition was asked;
+        - `against_dense` and `against_random`: `Comparison`, in all, by family, and by scene type;
         - `cost`: means over the clips that were asked about. What is given by scene is of `clips_by_scene`
           clips only: the first of the dataset, up to one that was not asked about. Later ones are there for a
           question that they can answer, and so do not stand for their type of scene.
     """
-    rows: dict[str, list[ClipRecord]] = {condition.name: [] for condition in conditions}
-    for record in records:
-        if record.condition in rows:
-            rows[record.condition].append(record)
-    asked = {name: _asked(group) for name, group in rows.items()}
-    dense = asked[DENSE]
+    rows = {each.name: [record for record in records if record.condition == each.name] for each in conditions}
+    answers = {name: _answers(group) for name, group in rows.items()}
+    dense = answers[DENSE]
     return {
         "clips": len(rows[DENSE]),
         "questions": len(dense),
         "best_constant": _best_constant(dense, lambda answered: answered.family),
         "best_constant_by_question": _best_constant(dense, lambda answered: answered.question),
         "conditions": {
-            condition.name: _of_condition(condition, rows[condition.name], asked, drawn)
+            condition.name: _of_condition(condition, rows[condition.name], answers, drawn)
             for condition in conditions
             if rows[condition.name]
         },
     }
 
 
-def _asked(records: Iterable[ClipRecord]) -> dict[Key, Answered]:
+def _answers(records: Iterable[ClipRecord]) -> dict[Key, Answered]:
     return {
         (record.clip, answered.family, answered.question): answered
         for record in records
@@ -72,71 +70,77 @@ def _asked(records: Iterable[ClipRecord]) -> dict[Key, Answered]:
 
 
 def _of_condition(
-    condition: Condition, records: Sequence[ClipRecord], asked: Mapping[str, Asked], drawn: Sequence[str]
+    condition: Condition,
+    records: Sequence[ClipRecord],
+    answers: Mapping[str, Answers],
+    drawn: Sequence[str],
 ) -> dict[str, Any]:
-    mine = asked[condition.name]
-    scenes = {record.clip: record.scene_type for record in records}
-    mean = _share(mine, [family for _, family, _ in mine])
+    mine, dense, rival = answers[condition.name], answers[DENSE], answers.get(condition.rival or "", {})
+    scene_of = {record.clip: record.scene_type for record in records}
+    mean = _share(mine, mine, [family for _, family, _ in mine])
     facts = [answered.facts for answered in mine.values() if answered.facts is not None]
-    same = [answered.said == asked[DENSE][key].said for key, answered in mine.items() if key in asked[DENSE]]
-    rival = asked.get(condition.rival or "")
+    same = [answered.said == dense[key].said for key, answered in mine.items() if key in dense]
+    families, scene_types = _groups(mine, scene_of)
     return {
-        "families": _shares(mine, FAMILIES, lambda key: key[1]),
-        "scene_types": _shares(mine, SCENE_TYPES, lambda key: scenes[key[0]]),
-        "micro": asdict(_share(mine)),
+        "families": {family: asdict(_share(mine, keys)) for family, keys in families.items()},
+        "scene_types": {scene: asdict(_share(mine, keys)) for scene, keys in scene_types.items()},
+        "micro": asdict(_share(mine, mine)),
         "macro": mean.value,
         "macro_interval": {"low": mean.low, "high": mean.high},
         "caption_facts": fmean(facts) if facts else None,
         "agreement": fmean(same) if same else None,
-        "against_dense": None if condition.name == DENSE else _against(mine, asked[DENSE]),
-        "against_random": _against(mine, rival) if rival else None,
+        "best_constant": _best_constant(mine, lambda answered: answered.family),
+        "against_dense": None if condition.name == DENSE else _against(mine, dense, scene_of),
+        "against_random": _against(mine, rival, scene_of),
         "cost": _cost(records, drawn),
     }
 
 
-def _shares(asked: Asked, groups: Iterable[str], group_of: Callable[[Key], str]) -> dict[str, dict[str, Any]]:
-    """Returns the share of right answers of each group that was asked about."""
-    found = {
-        group: {key: answered for key, answered in asked.items() if group_of(key) == group}
-        for group in groups
+def _groups(
+    keys: Iterable[Key], scene_of: Mapping[str, str]
+) -> tuple[dict[str, list[Key]], dict[str, list[Key]]]:
+    """Returns the questions of each family, and those of each type of scene, that there are."""
+    families: dict[str, list[Key]] = {family: [] for family in FAMILIES}
+    scene_types: dict[str, list[Key]] = {scene: [] for scene in SCENE_TYPES}
+    for clip, family, question in keys:
+        families[family].append((clip, family, question))
+        scene_types[scene_of[clip]].append((clip, family, question))
+    groups = [{name: group for name, group in kind.items() if group} for kind in (families, scene_types)]
+    return groups[0], groups[1]
+
+
+def _share(answers: Answers, keys: Iterable[Key], groups: Sequence[str] | None = None) -> Share:
+    asked = list(keys)
+    return clustered([answers[key].right for key in asked], [clip for clip, _, _ in asked], groups)
+
+
+def _against(mine: Answers, other: Answers, scene_of: Mapping[str, str]) -> dict[str, Any] | None:
+    """Compares two conditions on the questions that both were asked, in all and by group."""
+    both = [key for key in mine if key in other]
+    if not both:
+        return None
+
+    def comparison(keys: Sequence[Key]) -> dict[str, Any]:
+        first, second = ([answers[key].right for key in keys] for answers in (mine, other))
+        return asdict(compare(first, second, [clip for clip, _, _ in keys]))
+
+    families, scene_types = _groups(both, scene_of)
+    return comparison(both) | {
+        "families": {family: comparison(keys) for family, keys in families.items()},
+        "scene_types": {scene: comparison(keys) for scene, keys in scene_types.items()},
     }
-    return {group: asdict(_share(answers)) for group, answers in found.items() if answers}
 
 
-def _share(asked: Asked, groups: Sequence[str] | None = None) -> Share:
-    right = [answered.right for answered in asked.values()]
-    return clustered(right, [clip for clip, _, _ in asked], groups)
-
-
-def _against(mine: Asked, other: Asked) -> dict[str, Any] | None:
-    """Compares two conditions on the questions that both were asked, in all and by family."""
-    keys = [key for key in mine if key in other]
-    groups = {None: keys} | {family: [key for key in keys if key[1] == family] for family in FAMILIES}
-    found = {
-        group: asdict(
-            compare(
-                [mine[key].right for key in members],
-                [other[key].right for key in members],
-                [key[0] for key in members],
-            )
-        )
-        for group, members in groups.items()
-        if members
-    }
-    whole = found.pop(None, None)
-    return None if whole is None else whole | {"families": found}
-
-
-def _best_constant(asked: Asked, group_of: Callable[[Answered], str]) -> dict[str, float]:
+def _best_constant(answers: Answers, group_of: Callable[[Answered], str]) -> dict[str, float]:
     """Returns, per family with options, the share that the most frequent answer of each group would get."""
-    groups: dict[tuple[str, str], Counter[str]] = {}
-    for answered in asked.values():
+    truths: dict[tuple[str, str], Counter[str]] = {}
+    for answered in answers.values():
         if answered.facts is None:
-            groups.setdefault((answered.family, group_of(answered)), Counter())[answered.truth] += 1
+            truths.setdefault((answered.family, group_of(answered)), Counter())[answered.truth] += 1
     best, whole = Counter[str](), Counter[str]()
-    for (family, _), answers in groups.items():
-        best[family] += max(answers.values())
-        whole[family] += answers.total()
+    for (family, _), counts in truths.items():
+        best[family] += max(counts.values())
+        whole[family] += counts.total()
     return {family: best[family] / whole[family] for family in FAMILIES if family in whole}
 
 

@@ -13,8 +13,9 @@ from sharpv.errors import InputError
 if TYPE_CHECKING:
     from sharpv.cli.demo_run import Demo
 
-__all__ = ["demo"]
+__all__ = ["MAKER", "demo"]
 
+MAKER = "sharpv demo"
 CLIP, REPORT, PICTURE = "clip.mp4", "report.json", "kept.png"
 PER_ROW = 4
 
@@ -68,8 +69,6 @@ def _prepare(folder: Path) -> None:
 
 def _ours(folder: Path) -> bool:
     """Whether the folder holds an earlier demo."""
-    from sharpv.cli.demo_run import MAKER
-
     try:
         found = json_module.loads((folder / REPORT).read_text())
     except (OSError, ValueError):

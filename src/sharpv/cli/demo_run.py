@@ -6,18 +6,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from sharpv.cli.demo import MAKER
 from sharpv.config import SharpVConfig
 from sharpv.hf.ask import Answer, VideoModel
 from sharpv.hf.ask import ask as ask_model
-from sharpv.shapesqa import Question, Sample, caption_facts, iterate, render_clip
+from sharpv.shapesqa import Question, Sample, iterate, render_clip
 from sharpv.shapesqa.files import FPS, write_clip
 from sharpv.shapesqa.questions import is_right
 from sharpv.video import Sampling, Video, read_video
 
-__all__ = ["MAKER", "TOY_NOTE", "Demo", "Row", "choose", "facts_right", "run_demo"]
+__all__ = ["TOY_NOTE", "Demo", "Row", "choose", "run_demo"]
 
 SCHEMA_VERSION = 1
-MAKER = "sharpv demo"
 TOY_NOTE = (
     "The model is a toy of a synthetic world: what it gets right or wrong, and what it saves, does not "
     "transfer to real models."
@@ -93,12 +93,6 @@ def _answer(question: Question, answer: Answer) -> dict[str, Any]:
     }
 
 
-def facts_right(question: Question, text: str) -> tuple[int, int]:
-    """Returns how many facts of a caption an answer states, and how many there are."""
-    said, truth = caption_facts(text), caption_facts(question.answer)
-    return sum(said.get(name) == fact for name, fact in truth.items()), len(truth)
-
-
 def run_demo(seed: int, load: Callable[[], VideoModel], log: Callable[[str], None]) -> Demo:
     """Makes a clip, and asks about it.
 
@@ -136,7 +130,7 @@ def run_demo(seed: int, load: Callable[[], VideoModel], log: Callable[[str], Non
 def choose(seed: int) -> tuple[Sample, list[Question]]:
     """Returns a seed's first clip that shows movement and an event, and five questions about it.
 
-    About half of the clips have a cut, so that "Does the scene change?" has no answer to guess.
+    Many of the clips have a cut, and many have none, so that "Does the scene change?" has no answer to guess.
     """
     for sample in iterate("test", seed=seed, frames=FRAMES):
         asked = {question.family: question for question in reversed(sample.questions)}

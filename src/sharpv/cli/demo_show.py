@@ -5,11 +5,11 @@ from statistics import median
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
-from sharpv.cli.demo_run import TOY_NOTE, Demo, Row, facts_right
+from sharpv.cli.demo_run import TOY_NOTE, Demo, Row
 from sharpv.cli.output import Terminal
 from sharpv.report import Report
 from sharpv.shapesqa import caption_facts
-from sharpv.shapesqa.questions import is_right
+from sharpv.shapesqa.questions import facts_right, is_right
 from sharpv.viz.terminal import half_blocks, letters
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """How `sharpv eval` looks: accuracy by family and by scene type, what was kept, and what that cost."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sharpv.cli import output
@@ -13,6 +13,7 @@ NOTES = (
     "tokens by scene type: of the first clips of the split, not of those chosen for their questions",
     "a synthetic world: what holds for a small model there need not hold for a large one elsewhere",
 )
+MIXES = "each scene type has its own mix of questions: compare conditions within a row, not scene types"
 COLUMNS_AT_ONCE = 5
 
 
@@ -22,17 +23,25 @@ def show(summary: dict[str, Any]) -> None:
     Args:
         summary: from `sharpv.bench.accuracy.run`.
     """
-    found = summary["conditions"]
-    for some in _parts(list(found)):
-        output.table(("family", "n", "constant", *some), _family_rows(summary, some))
+    conditions = summary["conditions"]
+    for names in _parts(list(conditions)):
+        output.table(("family", "n", "constant", *names), _family_rows(conditions, names))
         output.answer("")
-        output.table(("scene type", "n", *some), _scene_rows(found, some))
+        output.table(("scene type", "n", *names), _scene_rows(conditions, names))
         output.answer("")
-    for some in _parts([name for name, one in found.items() if _shows_kept(one["cost"])]):
-        output.table(("tokens % by scene type", "clips", *some), _kept_rows(found, some))
+    for names in _parts([name for name, condition in conditions.items() if condition["against_dense"]]):
+        output.table(("scene type, against dense", "n", *names), _difference_rows(conditions, names))
+        output.answer("")
+    output.answer(MIXES)
+    output.answer("")
+    for names in _parts([name for name, condition in conditions.items() if _shows_kept(condition["cost"])]):
+        output.table(("tokens % by scene type", "clips", *names), _kept_rows(conditions, names))
         output.answer("")
     columns = ("condition", "tokens %", "range", "KV cache %", "layers out", "against dense", "p")
-    output.table((*columns, "against random", "p"), [_cost_row(name, one) for name, one in found.items()])
+    output.table(
+        (*columns, "against random", "p"),
+        [_cost_row(name, condition) for name, condition in conditions.items()],
+    )
     for note in NOTES:
         output.answer(note)
 
@@ -46,54 +55,73 @@ def _shows_kept(cost: dict[str, Any]) -> bool:
     return bool(cost["clips_by_scene"]) and cost["kept_share"]["min"] < 1
 
 
-def _family_rows(summary: dict[str, Any], names: Sequence[str]) -> list[list[str]]:
-    found, best = [summary["conditions"][name] for name in names], summary["best_constant"]
+def _family_rows(conditions: dict[str, Any], names: Sequence[str]) -> list[list[str]]:
+    columns = [conditions[name] for name in names]
     rows = []
-    for family in found[0]["families"]:
-        shares = [one["families"][family] for one in found]
-        rows.append([family, _counts(shares), _percent(best.get(family)), *map(_share, shares)])
-    whole = [one["micro"] for one in found]
+    for family in columns[0]["families"]:
+        shares = [column["families"][family] for column in columns]
+        rows.append([family, _counts(shares), _constants(columns, family), *map(_share, shares)])
+    whole = [column["micro"] for column in columns]
     rows.append(["all questions", _counts(whole), "", *map(_share, whole)])
-    means = [{"value": one["macro"], **one["macro_interval"]} for one in found]
+    means = [{"value": column["macro"], **column["macro_interval"]} for column in columns]
     rows.append(["mean of families", "", "", *map(_share, means)])
-    if found[0]["caption_facts"] is not None:
-        rows.append(["facts in captions", "", "", *(_percent(one["caption_facts"]) for one in found)])
+    if columns[0]["caption_facts"] is not None:
+        rows.append(["facts in captions", "", "", *(_percent(column["caption_facts"]) for column in columns)])
     return rows
 
 
-def _scene_rows(found: dict[str, Any], names: Sequence[str]) -> list[list[str]]:
-    """Returns a row per scene type that any of the conditions was asked about."""
-    columns = [found[name]["scene_types"] for name in names]
+def _scene_rows(conditions: dict[str, Any], names: Sequence[str]) -> list[list[str]]:
+    return _by_scene([conditions[name]["scene_types"] for name in names], _share)
+
+
+def _difference_rows(conditions: dict[str, Any], names: Sequence[str]) -> list[list[str]]:
+    return _by_scene([conditions[name]["against_dense"]["scene_types"] for name in names], _difference)
+
+
+def _by_scene(columns: Sequence[dict[str, Any]], cell: Callable[[dict[str, Any]], str]) -> list[list[str]]:
+    """Returns a row per scene type that any of the columns was asked about."""
     rows = []
     for scene in max(columns, key=lambda column: len(column)):  # the controls may have seen fewer
-        shares = [column.get(scene) for column in columns]
-        cells = ["" if share is None else _share(share) for share in shares]
-        rows.append([scene, _counts([share for share in shares if share is not None]), *cells])
+        values = [column.get(scene) for column in columns]
+        cells = ["" if value is None else cell(value) for value in values]
+        rows.append([scene, _counts([value for value in values if value is not None]), *cells])
     return rows
 
 
-def _kept_rows(found: dict[str, Any], names: Sequence[str]) -> list[list[str]]:
-    costs = [found[name]["cost"] for name in names]
+def _kept_rows(conditions: dict[str, Any], names: Sequence[str]) -> list[list[str]]:
+    costs = [conditions[name]["cost"] for name in names]
     return [
         [scene, str(clips), *(_percent(cost["kept_share_by_scene"][scene]) for cost in costs)]
         for scene, clips in costs[0]["clips_by_scene"].items()
     ]
 
 
-def _cost_row(name: str, found: dict[str, Any]) -> list[str]:
-    cost, dense = found["cost"], found["cost"]["dense_cache_bytes"]
+def _cost_row(name: str, condition: dict[str, Any]) -> list[str]:
+    cost, dense = condition["cost"], condition["cost"]["dense_cache_bytes"]
     share = cost["kept_share"]
     kept = ("-", "-") if share is None else (_percent(share["mean"]), _range(share["min"], share["max"]))
     layers = f"{sum(cost['dropped']):.1f} of {len(cost['dropped'])}" if cost["dropped"] else "-"
     cache = _percent(cost["cache_bytes"] / dense) if dense and share else "-"
-    return [name, *kept, cache, layers, *_against(found["against_dense"]), *_against(found["against_random"])]
+    against = (*_against(condition["against_dense"]), *_against(condition["against_random"]))
+    return [name, *kept, cache, layers, *against]
 
 
-def _against(found: dict[str, Any] | None) -> tuple[str, str]:
-    if found is None:
-        return "-", "-"
-    between = "" if found["low"] is None else f" ({100 * found['low']:+.1f} to {100 * found['high']:+.1f})"
-    return f"{100 * found['difference']:+.1f}{between}", f"{found['p']:.2g}"
+def _against(comparison: dict[str, Any] | None) -> tuple[str, str]:
+    return ("-", "-") if comparison is None else (_difference(comparison), f"{comparison['p']:.2g}")
+
+
+def _difference(comparison: dict[str, Any]) -> str:
+    low, high = comparison["low"], comparison["high"]
+    interval = "" if low is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{100 * comparison['difference']:+.1f}{interval}"
+
+
+def _constants(columns: Sequence[dict[str, Any]], family: str) -> str:
+    """Returns what the best constant would get, in the order of `_counts`: of the same questions each."""
+    constants = {column["families"][family]["n"]: column["best_constant"].get(family) for column in columns}
+    return "/".join(
+        _percent(constants[n]) for n in sorted(constants, reverse=True) if constants[n] is not None
+    )
 
 
 def _counts(shares: Sequence[dict[str, Any]]) -> str:
