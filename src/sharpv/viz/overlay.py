@@ -1,11 +1,11 @@
 """Frames with their dropped tokens dimmed."""
 
-from math import isqrt
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sharpv.core import token_grid
+from sharpv.errors import InputError
 from sharpv.report import VideoReport
 
 __all__ = ["dim_dropped", "kept_grid", "resize", "sheet"]
@@ -17,14 +17,25 @@ LUMINANCE = np.array([0.299, 0.587, 0.114])
 PAPER = 255
 
 
-def kept_grid(video: VideoReport) -> NDArray[np.bool_]:
+def kept_grid(video: VideoReport, grid: tuple[int, int] | None = None) -> NDArray[np.bool_]:
     """Returns which tokens of each frame were kept, as bool `[n, rows, cols]`.
 
-    The report does not hold the grid: it is taken as the most square factors of the tokens per frame.
+    Args:
+        video: what was kept.
+        grid: (rows, cols) of a frame's tokens, which the report does not hold. None takes a square: right for
+            a model that sees every frame as one, such as the toys; a model that keeps the frame's own shape
+            (Qwen-VL) may lay 36 tokens out as 4 x 9.
+
+    Raises:
+        InputError: a grid of another number of tokens, or none for tokens that fill no square.
     """
-    f = video.tokens_per_frame
-    rows = next(rows for rows in range(isqrt(f), 0, -1) if f % rows == 0)
-    return np.array(video.kept, dtype=np.bool_).reshape(video.frames, rows, f // rows)
+    rows, cols = token_grid(video.tokens_per_frame, grid)
+    if grid is None and rows != cols:
+        raise InputError(
+            f"the {video.tokens_per_frame} tokens of a frame fill no square, and the report does not tell "
+            f"their grid: give grid=(rows, cols), for example ({rows}, {cols})"
+        )
+    return np.array(video.kept, dtype=np.bool_).reshape(video.frames, rows, cols)
 
 
 def dim_dropped(frames: Frames, kept: NDArray[np.bool_]) -> Frames:

@@ -14,7 +14,9 @@ UPPER_HALF, RESET = "\N{UPPER HALF BLOCK}", "\x1b[0m"
 KEPT, DROPPED = "#", "."
 
 
-def half_blocks(frames: NDArray[np.uint8], video: VideoReport, width: int = 80) -> list[str]:
+def half_blocks(
+    frames: NDArray[np.uint8], video: VideoReport, width: int = 80, grid: tuple[int, int] | None = None
+) -> list[str]:
     """Draws frames in 24-bit colour, two pixels to a character, with dropped tokens dimmed.
 
     A token is two characters wide and one line high, so that it looks square.
@@ -23,23 +25,33 @@ def half_blocks(frames: NDArray[np.uint8], video: VideoReport, width: int = 80) 
         frames: RGB, uint8 `[n, h, w, 3]`, those of the report.
         video: what was kept of them.
         width: columns of the terminal.
+        grid: (rows, cols) of a frame's tokens; None takes a square, as `kept_grid` does.
 
     Returns:
         Lines with ANSI codes; each ends in the terminal's own colours.
 
     Raises:
-        ValueError: other frames than the report's.
+        ValueError: other frames than the report's, or a grid that cannot be theirs.
     """
-    kept = kept_grid(video)
+    kept = kept_grid(video, grid)
     rows, columns = (side * PIXELS_PER_TOKEN for side in kept.shape[1:])
     pictures = dim_dropped(resize(frames, rows, columns), kept)
     blocks = [[_line(upper, lower) for upper, lower in zip(p[::2], p[1::2], strict=True)] for p in pictures]
     return _side_by_side(_labels(kept), blocks, columns, width)
 
 
-def letters(video: VideoReport, width: int = 80) -> list[str]:
-    """Draws kept tokens as `#` and dropped ones as `.`, frame by frame, within `width` columns."""
-    kept = kept_grid(video)
+def letters(video: VideoReport, width: int = 80, grid: tuple[int, int] | None = None) -> list[str]:
+    """Draws kept tokens as `#` and dropped ones as `.`, frame by frame, within `width` columns.
+
+    Args:
+        video: what was kept.
+        width: columns of the terminal.
+        grid: (rows, cols) of a frame's tokens; None takes a square, as `kept_grid` does.
+
+    Raises:
+        InputError: a grid that cannot be theirs.
+    """
+    kept = kept_grid(video, grid)
     blocks = [["".join(KEPT if token else DROPPED for token in row) for row in frame] for frame in kept]
     return _side_by_side(_labels(kept), blocks, kept.shape[2], width)
 
