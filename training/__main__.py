@@ -11,7 +11,7 @@ import torch
 import torch.multiprocessing as mp
 
 from training.export import export
-from training.stages import settings, train
+from training.stages import differences, settings, train_process
 
 SHIPPED = {"refine": "dense", "drop": "default"}
 """The stages whose checkpoints are exported, and the folders that they go to."""
@@ -34,15 +34,18 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     mine, path = settings(options.processes, options.seed), options.out / "settings.json"
     theirs = json.loads(path.read_text()) if path.exists() else mine
-    if other := [name for name in mine if mine[name] != theirs.get(name)]:
-        parser.error(f"{options.out} holds a run with another {', '.join(other)}: give another --out")
+    if other := differences(mine, theirs):
+        parser.error(
+            f"{options.out} holds a run with another {', '.join(other)}: give another --out, or go on with "
+            "what began it"
+        )
     path.write_text(json.dumps(mine))
     (options.out / "rendezvous").unlink(missing_ok=True)
     # glibc hands large blocks back at once, and taking them again costs more than the arithmetic.
     os.environ |= {"MALLOC_MMAP_THRESHOLD_": str(2**33), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     arguments = (options.processes, options.out, options.seed)
-    mp.start_processes(train, arguments, options.processes, daemon=True, start_method="spawn")
+    mp.start_processes(train_process, arguments, options.processes, daemon=True, start_method="spawn")
     for stage, name in SHIPPED.items():
         export(options.out / f"{stage}.pt", options.out / name)
 

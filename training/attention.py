@@ -4,6 +4,8 @@ Registered with transformers as `ATTENTION`. The prefix is plain causal attentio
 half; only the few text queries need a mask.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -32,9 +34,14 @@ class Layout(NamedTuple):
 _layout: ContextVar[Layout | None] = ContextVar("layout", default=None)
 
 
-def use_layout(layout: Layout | None) -> None:
-    """Sets the layout of the next forward passes."""
-    _layout.set(layout)
+@contextmanager
+def use_layout(layout: Layout) -> Iterator[None]:
+    """Lays the forward passes inside it out."""
+    token = _layout.set(layout)
+    try:
+        yield
+    finally:
+        _layout.reset(token)
 
 
 def shared_prefix(

@@ -7,7 +7,7 @@ from torch import Tensor
 from sharpv.shapesqa import Scene, Shape
 from sharpv.shapesqa.scene import COLOURS, DIRECTIONS, KINDS, QUADRANTS, quadrant
 
-__all__ = ["HEADS", "NONE", "cells", "offsets", "token_labels"]
+__all__ = ["HEADS", "NONE", "cells", "lateness", "offsets", "token_labels"]
 
 NONE = -100
 """No target here."""
@@ -95,7 +95,7 @@ def _labels(scene: Scene, shown: Tensor) -> dict[str, Tensor]:
         table["colour"][:, index] = 1 + list(COLOURS).index(shape.colour)
         table["kind"][:, index] = 1 + KINDS.index(shape.kind)
         table["step"][:, index], table["motion"][:, index] = _motion(scene, shape)
-        table["late"][:, index] = _late(scene, shape)
+        table["late"][:, index] = lateness(scene, shape)
         places = torch.tensor([QUADRANTS.index(quadrant(point)) for point in shape.path])
         table["start"][:, index], table["place"][:, index] = places[shape.first], places
     labels = {name: values.gather(1, shown) for name, values in table.items()}
@@ -123,7 +123,7 @@ def _motion(scene: Scene, shape: Shape) -> tuple[Tensor, Tensor]:
     return step, motion
 
 
-def _late(scene: Scene, shape: Shape) -> int:
+def lateness(scene: Scene, shape: Shape) -> int:
     """Returns 0 for a shape that was there from the start, 1 for the first to appear, 2 for the last."""
     if not shape.first:
         return 0

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,8 @@ HEAD_WEIGHTS = dict.fromkeys(HEADS, 1.0) | {"colour": 0.2, "kind": 0.3, "place":
 CHAT_SHARE, MOVING_WEIGHT = 0.15, 2.0
 
 
-class Recipe(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Recipe:
     """How a stage draws its batches.
 
     Attributes:
@@ -42,6 +44,9 @@ class Recipe(NamedTuple):
         text: whether questions are asked; without, only the layers below the heads run.
         heads: whether the dense heads learn.
         ties: whether the questions that only training asks are among the text.
+
+    Raises:
+        ValueError: heads and dropped tokens.
     """
 
     frames: tuple[int, ...]
@@ -53,6 +58,13 @@ class Recipe(NamedTuple):
     text: bool = True
     heads: bool = True
     ties: bool = True
+
+    def __post_init__(self) -> None:
+        if self.heads and min(self.ratios) < 1:
+            raise ValueError(
+                f"ratios {self.ratios} with heads=True: the heads read every token of the video; "
+                "keep them all (1.0), or give heads=False"
+            )
 
 
 def llm_heads(sizes: Sizes) -> nn.ModuleDict:
@@ -150,9 +162,8 @@ def _forward(
     same = tokens.turns[:, None, :] == tokens.turns[:, :, None]
     causal = torch.ones(text, text, dtype=torch.bool, device=kept.device).tril()
     mask = torch.cat([causal.new_ones(rows, text, prefix), same & causal], 2)[:, None]
-    use_layout(Layout(prefix, mask))
-    out = model.model.language_model(inputs_embeds=inputs, position_ids=positions, use_cache=False)
-    use_layout(None)
+    with use_layout(Layout(prefix, mask)):
+        out = model.model.language_model(inputs_embeds=inputs, position_ids=positions, use_cache=False)
     return out.last_hidden_state[:, prefix:]
 
 
@@ -163,6 +174,8 @@ def _watch_only(
     language = model.model.language_model
     opening = torch.tensor(tokenizer.convert_tokens_to_ids([START, "user"]), device=features.device)
     opening = model.get_input_embeddings()(opening).expand(len(features), -1, -1)
+    # Qwen2Model.forward runs as many of its layers as the configuration says at that moment, so that nothing
+    # is computed above the last tap.
     depth = language.config.num_hidden_layers
     language.config.num_hidden_layers = max(TAPS)
     try:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -16,6 +15,9 @@ from torch import Tensor, nn
 __all__ = ["Stage", "Team", "run_stage"]
 
 logger = logging.getLogger(__name__)
+
+StepFn = Callable[[int], tuple[Tensor, dict[str, float]]]
+Optimizers = list[tuple[torch.optim.Optimizer, float]]
 
 ADAMW_SHARE = 0.5
 """Learning rate of AdamW as a share of Muon's."""
@@ -78,7 +80,7 @@ class Stage:
 def run_stage(
     stage: Stage,
     modules: nn.ModuleDict,
-    step_fn: Callable[[int], tuple[Tensor, dict[str, float]]],
+    step_fn: StepFn,
     team: Team,
     folder: Path,
 ) -> None:
@@ -100,16 +102,7 @@ def run_stage(
     sums: dict[str, list[float]] = {}
     began = time.monotonic()
     for step in range(start, stage.steps):
-        for optimizer, peak in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = peak * stage.scale(step)
-            optimizer.zero_grad()
-        loss, figures = step_fn(step)
-        loss.backward()
-        team.average(parameters)
-        figures["gradient"] = float(nn.utils.clip_grad_norm_(parameters, 1.0))
-        for optimizer, _ in optimizers:
-            optimizer.step()
+        figures = _learn(step_fn, step, stage.scale(step), parameters, optimizers, team)
         for name, value in figures.items():
             if value == value:
                 sums.setdefault(name, []).append(value)
@@ -124,10 +117,30 @@ def run_stage(
             sums.clear()
 
 
-def _optimizers(
-    named: list[tuple[str, nn.Parameter]], rate: float
-) -> list[tuple[torch.optim.Optimizer, float]]:
-    """Muon for the matrices inside the networks, AdamW for embeddings, heads and vectors."""
+def _learn(
+    step_fn: StepFn,
+    step: int,
+    scale: float,
+    parameters: list[nn.Parameter],
+    optimizers: Optimizers,
+    team: Team,
+) -> dict[str, float]:
+    """Makes one step at `scale` of the peak rate, in place; returns its figures."""
+    for optimizer, peak in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = peak * scale
+        optimizer.zero_grad()
+    loss, figures = step_fn(step)
+    loss.backward()
+    team.average(parameters)
+    figures["gradient"] = float(nn.utils.clip_grad_norm_(parameters, 1.0))
+    for optimizer, _ in optimizers:
+        optimizer.step()
+    return figures
+
+
+def _optimizers(named: list[tuple[str, nn.Parameter]], rate: float) -> Optimizers:
+    """Muon for the matrices inside the networks, AdamW for embeddings, heads and vectors, with peak rates."""
     inner = [p for name, p in named if p.ndim == 2 and "embed" not in name and not name.startswith("heads")]
     chosen = {id(p) for p in inner}
     outer = [p for _, p in named if id(p) not in chosen]
@@ -142,7 +155,7 @@ def _optimizers(
     ]
 
 
-def _resume(path: Path, modules: nn.ModuleDict, optimizers: list[tuple[torch.optim.Optimizer, float]]) -> int:
+def _resume(path: Path, modules: nn.ModuleDict, optimizers: Optimizers) -> int:
     if not path.exists():
         return 0
     saved = torch.load(path, map_location="cpu", weights_only=True)
@@ -152,7 +165,7 @@ def _resume(path: Path, modules: nn.ModuleDict, optimizers: list[tuple[torch.opt
     return int(saved["step"])
 
 
-def _save(path: Path, stage: Stage, modules: nn.ModuleDict, optimizers: list[Any], step: int) -> None:
+def _save(path: Path, stage: Stage, modules: nn.ModuleDict, optimizers: Optimizers, step: int) -> None:
     state = {
         "step": step,
         "steps": stage.steps,
@@ -174,4 +187,5 @@ def _log(folder: Path, stage: Stage, step: int, seconds: float, means: dict[str,
     }
     with (folder / "log.jsonl").open("a") as log:
         log.write(json.dumps(line) + "\n")
-    logger.info("%s %d/%d, %.0f min left: %s", stage.name, step, stage.steps, left / 60, json.dumps(means))
+    rate = f"{seconds:.2f} s per step, {left / 60:.0f} min left"
+    logger.info("%s %d/%d, %s: %s", stage.name, step, stage.steps, rate, json.dumps(means))

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from sharpv.shapesqa import Scene, Shape, questions
 from sharpv.shapesqa.questions import ORDER, is_clear
 from sharpv.shapesqa.scene import quadrant
+from training.labels import lateness
 from training.model import DETAILS, END, LISTS, START
 
 __all__ = ["IGNORED", "Tokens", "Turn", "draw_turns", "make_tokens"]
@@ -102,8 +103,7 @@ def _life(scene: Scene, shape: Shape) -> str:
         return f"moves {shape.direction}"
     comes, goes = shape.first > 0, shape.last < scene.frames - 1
     if comes and goes:
-        earliest = min(other.first for other in scene.shapes if other.first)
-        return f"comes {'first' if shape.first == earliest else 'last'}"
+        return f"comes {'first' if lateness(scene, shape) == 1 else 'last'}"
     return "appears" if comes else "disappears" if goes else "stays"
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import islice
 
 import pytest
 import torch
@@ -12,26 +13,31 @@ from transformers.utils import logging
 
 from sharpv.errors import InputError
 from sharpv.hf.ask import load_model, unknown_words
+from sharpv.shapesqa import iterate
 from sharpv.tiny import load
 from sharpv.tiny.load import TOYS, toy_path
 
-# No socket connects. The imports do not count: they are not the toy's.
+# No socket connects. The imports do not count: they are not the toy's, and transformers puts those of a class
+# off until it is asked for.
 FRESH = """
 import json, socket, time
 def refuse(*args, **kwargs): raise AssertionError("network")
 socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
+from transformers import (
+    LlavaOnevisionForConditionalGeneration, LlavaOnevisionProcessor, LlavaOnevisionVideoProcessor,
+    LlavaOnevisionImageProcessor, PreTrainedTokenizerFast, Qwen2Model, SiglipVisionModel,
+)
 from sharpv.hf.ask import load_model
 from sharpv.tiny.load import TOYS
 found = {}
 for name in TOYS:
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        loaded = load_model(f"toy:{name}", device="cpu")
-        seconds.append(time.perf_counter() - start)
-    found[loaded.name] = [min(seconds), str(loaded.model.dtype)]
+    start = time.process_time()
+    loaded = load_model(f"toy:{name}", device="cpu")
+    found[loaded.name] = [time.process_time() - start, str(loaded.model.dtype)]
 print(json.dumps(found))
 """
+FIRST_LOAD = 1.0
+"""Seconds of a processor that the first load may take, other processes not counted: it takes some 0.2."""
 
 
 def test_they_load_in_a_fresh_process_without_network_and_in_silence():
@@ -42,7 +48,7 @@ def test_they_load_in_a_fresh_process_without_network_and_in_silence():
     found = json.loads(done.stdout)
     assert list(found) == [f"toy:{name}" for name in TOYS]
     for seconds, dtype in found.values():
-        assert seconds < 1
+        assert seconds < FIRST_LOAD
         assert dtype == "torch.bfloat16"
     assert done.stderr == ""
 
@@ -107,3 +113,11 @@ def test_it_names_the_words_that_it_does_not_know():
     assert unknown_words(loaded, "What does the dog - a Dog! - chase, é?") == ["dog", "chase", "é"]
     joined = ["well-known", "state_of", "cafe\u0301"]
     assert unknown_words(loaded, f"Does the {' '.join(joined)} --- move - bottom-left?") == joined
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_it_knows_every_word_of_its_world(name):
+    loaded = load_model(f"toy:{name}", device="cpu")
+    asked = [question for sample in islice(iterate("test"), 200) for question in sample.questions]
+    texts = {text for question in asked for text in (question.text, question.answer, *question.options)}
+    assert {word for text in texts for word in unknown_words(loaded, text)} == set()

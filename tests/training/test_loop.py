@@ -1,6 +1,7 @@
 """Stages, checkpoints and processes."""
 
 import json
+import logging
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from training.__main__ import main
 from training.export import export
 from training.loop import Stage, Team, run_stage
 from training.model import Sizes, build_model, build_processor
-from training.stages import settings
+from training.stages import differences, settings
 
 ALONE = Team(0, 1, torch.device("cpu"))
 
@@ -60,6 +61,15 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     assert all(line["seldom"] == 1.0 for line in lines)
 
 
+def test_it_says_how_fast_it_is_and_how_long_the_stage_takes(tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="training.loop")
+    run(tmp_path, Stage("toy", steps=4, rate=1e-2, decay=0.5, warmup=1, log_every=2), module())
+    half, whole = (record.getMessage() for record in caplog.records)
+    assert half.startswith("toy 2/4, 0.")
+    assert " s per step, 0 min left: {" in half
+    assert whole.startswith("toy 4/4, ")
+
+
 def test_a_finished_stage_is_only_loaded(tmp_path):
     stage = Stage("toy", steps=5, rate=1e-2, decay=0.5, warmup=1)
     first, second = module(), module()
@@ -74,14 +84,43 @@ def test_the_rate_rises_holds_and_falls():
     assert Stage("toy", steps=100, rate=1.0, decay=0.0, warmup=10).scale(99) == 1.0
 
 
-def test_a_folder_of_another_recipe_is_refused(tmp_path, monkeypatch, capsys):
-    (tmp_path / "settings.json").write_text(json.dumps(settings(2, seed=0)))
-    arguments = ["training", "--out", str(tmp_path), "--seed", "1", "--processes", "3"]
+def refused(folder, monkeypatch, capsys, held):
+    (folder / "settings.json").write_text(json.dumps(held))
+    arguments = ["training", "--out", str(folder), "--seed", "1", "--processes", "3"]
     monkeypatch.setattr("sys.argv", arguments)
     with pytest.raises(SystemExit):
         main()
-    assert "holds a run with another seed, processes: give another --out" in capsys.readouterr().err
-    assert json.loads((tmp_path / "settings.json").read_text())["seed"] == 0
+    assert json.loads((folder / "settings.json").read_text()) == held
+    return capsys.readouterr().err
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path, monkeypatch, capsys):
+    said = refused(tmp_path, monkeypatch, capsys, settings(2, seed=0))
+    assert "holds a run with another seed, processes: give another --out, or go on with" in said
+
+
+def test_a_folder_from_before_a_rewording_is_refused(tmp_path, monkeypatch, capsys):
+    held = settings(3, seed=1)
+    held["sources"]["shapesqa/questions.py"] = "0" * 64
+    del held["sources"]["training/text.py"]
+    held["versions"]["torch"] = "1.0"
+    said = refused(tmp_path, monkeypatch, capsys, held)
+    assert (
+        "another versions torch, sources shapesqa/questions.py, sources training/text.py: give another"
+        in said
+    )
+
+
+def test_settings_are_those_of_the_sources():
+    mine = settings(2, seed=0)
+    assert differences(mine, json.loads(json.dumps(mine))) == []
+    assert {"shapesqa/draw.py", "shapesqa/questions.py", "shapesqa/render.py", "shapesqa/scene.py"} < set(
+        mine["sources"]
+    )
+    assert {
+        f"training/{name}.py" for name in ("labels", "llm", "loop", "model", "stages", "text", "vision")
+    } < set(mine["sources"])
+    assert differences(mine, {"seed": 0, "processes": 2, "stages": {}}) == ["versions", "sources", "stages"]
 
 
 def test_export_keeps_the_model(tmp_path):

@@ -1,13 +1,14 @@
 """A training sequence is what the model meets later: each packed turn equals its question asked alone."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 import torch
 
 from sharpv.shapesqa import FAMILIES, render, render_clip, sample_scene, scene_rng
-from training.attention import ATTENTION
-from training.labels import NONE, cells, token_labels
-from training.llm import Recipe, _forward, _kept, llm_heads, llm_step
+from training.attention import ATTENTION, Layout, use_layout
+from training.llm import TAPS, Recipe, _forward, _kept, _watch_only, llm_heads, llm_step
 from training.loop import Team
 from training.model import Sizes, build_model, build_processor
 from training.text import IGNORED, Turn, draw_turns, make_tokens
@@ -118,30 +119,6 @@ def test_kept_tokens_are_sorted_distinct_and_end_with_the_newline():
     assert len({tuple(row.tolist()) for row in kept}) > 1
 
 
-def test_labels_follow_the_truth():
-    for index in range(40):
-        scene = sample_scene(scene_rng("train", 1, index), 8)
-        shown = cells(render([scene]).owner, 8, 0.15)
-        labels = token_labels([scene], shown)
-        owner = shown[0].flatten(1)
-        for t in range(8):
-            for cell in range(64):
-                shape = scene.shapes[owner[t, cell] - 1] if owner[t, cell] else None
-                motion = labels["motion"][0, t, cell]
-                assert (labels["colour"][0, t, cell] > 0) == (shape is not None)
-                if shape is None:
-                    assert motion == (NONE if t == 0 else 0)
-                    continue
-                assert shape.first <= t <= shape.last
-                assert labels["late"][0, t, cell].bool() == (shape.first > 0)
-                jumped = scene.cut_moves_shapes and t >= scene.cut
-                still = not shape.direction or (not jumped and np.allclose(shape.path[t], shape.path[0]))
-                assert t == 0 or jumped or (motion == 1) == still
-        vanished = {shape.colour for shape in scene.shapes if shape.last < 7}
-        assert bool((labels["gone"] > 0).any()) <= bool(vanished)
-        assert labels["cut"].bool().any() == (scene.cut is not None)
-
-
 def test_lost_colour_resolution_keeps_luma_and_flat_colours():
     flat = torch.full((2, 3, 8, 8), 90, dtype=torch.uint8)
     flat[:, 0] = 200
@@ -190,3 +167,35 @@ def test_a_step_depends_on_its_number_and_rank_alone(model, processor):
             losses[rank] = [float(step(number)[0]) for number in (0, 1, 0)]
     assert losses[0][0] == losses[0][2]
     assert len({*losses[0], *losses[1]}) == 4
+
+
+def test_heads_refuse_dropped_tokens():
+    with pytest.raises(ValueError, match=r"ratios \(1\.0, 0\.5\) with heads=True: .*or give heads=False"):
+        Recipe((4,), (1.0,), 16, (1.0, 0.5), 0)
+    assert Recipe((4,), (1.0,), 16, (1.0, 0.5), 0, heads=False).ratios == (1.0, 0.5)
+
+
+def test_a_layout_ends_with_its_block(model):
+    model.set_attn_implementation(ATTENTION)
+    language = model.model.language_model
+    inputs = torch.randn(1, 4, SIZES.hidden, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = language(inputs_embeds=inputs, use_cache=False).last_hidden_state
+        blind = Layout(2, torch.eye(2, 4, dtype=torch.bool)[None, None])
+        with suppress(KeyboardInterrupt), use_layout(blind):
+            inside = language(inputs_embeds=inputs, use_cache=False).last_hidden_state
+            raise KeyboardInterrupt
+        after = language(inputs_embeds=inputs, use_cache=False).last_hidden_state
+    assert torch.equal(before, after)
+    assert not torch.equal(before, inside)
+
+
+def test_qwen2_runs_as_many_layers_as_its_configuration_says(model, processor):
+    """A canary: were transformers to run all of them, the loss would be the same, and a step cost more."""
+    language, ran = model.model.language_model, []
+    for index, layer in enumerate(language.layers):
+        layer.register_forward_hook(lambda *_, index=index: ran.append(index))
+    with torch.no_grad():
+        _watch_only(model, processor.tokenizer, torch.zeros(1, 5, SIZES.hidden))
+    assert ran == list(range(max(TAPS)))
+    assert language.config.num_hidden_layers == SIZES.layers == max(TAPS) + 1
