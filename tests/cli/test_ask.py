@@ -146,6 +146,13 @@ def test_without_a_model_the_toy_answers_from_eight_frames(shapesqa_clip):
     assert "Loading weights" not in result.stderr
 
 
+def test_a_toy_that_is_named_is_loaded_by_its_name(shapesqa_clip):
+    result = run("ask", shapesqa_clip, "Does the scene change?", *SHORT, "-m", "toy:dense", "--json")
+    assert json.loads(result.stdout)["model"] == "toy:dense"
+    (line,) = of_the_toy(result.stderr)
+    assert line.startswith("loading toy:dense, which knows only")
+
+
 @pytest.mark.parametrize(("option", "frames"), [(("--frames", 5), 5), (("--fps", 2), 6)])
 def test_the_toy_reads_the_frames_that_are_asked_for(shapesqa_clip, option, frames):
     result = run("ask", shapesqa_clip, "Does the scene change?", *SHORT, *option, "--json")

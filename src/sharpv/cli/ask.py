@@ -35,10 +35,8 @@ __all__ = ["ask"]
 
 SCHEMA_VERSION = 1
 TOY_FRAMES = 8
-TOY = (
-    "no model given (-m): loading the toy in the box, which knows only clips and questions of its synthetic "
-    "world (see `sharpv demo`) ..."
-)
+NO_MODEL = "no model given (-m): "
+TOY = "loading {}, which knows only clips and questions of its synthetic world (see `sharpv demo`) ..."
 FOREIGN_CLIP = "this clip is not of the toy's world of moving shapes: take its answer for noise"
 
 
@@ -86,7 +84,7 @@ def ask(
 
     output.progress("reading the video ...")
     clip = read_video(video, sampling)
-    output.progress(TOY if toy else f"loading {model} ...")
+    output.progress(_loading(model))
     from sharpv.hf.ask import DEFAULT_MODEL, load_model, unknown_words
     from sharpv.hf.ask import ask as ask_model
 
@@ -100,6 +98,12 @@ def ask(
     else:
         output.answer(_printable(answered.text))
         output.progress(_summary(answered.report))
+
+
+def _loading(model: str | None) -> str:
+    if model is None:
+        return NO_MODEL + TOY.format("the toy in the box")
+    return TOY.format(model) if model.startswith(TOY_PREFIX) else f"loading {model} ..."
 
 
 def _warn_of_the_toy(clip: "Video", unknown: list[str]) -> None:
