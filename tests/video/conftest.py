@@ -9,6 +9,8 @@ import av
 import numpy as np
 import pytest
 
+from sharpv.video.read import SMOOTH_COLOURS
+
 
 @pytest.fixture(scope="session")
 def pictures() -> Callable[..., np.ndarray]:
@@ -72,7 +74,7 @@ def decode_all() -> Callable[..., np.ndarray]:
                     frames += packet.decode()
                 except av.FFmpegError:
                     continue
-            size = {"width": frames[0].width, "height": frames[0].height}
-            return np.stack([f.to_ndarray(format="rgb24", **size) for f in frames])
+            how = {"width": frames[0].width, "height": frames[0].height, "interpolation": SMOOTH_COLOURS}
+            return np.stack([f.to_ndarray(format="rgb24", **how) for f in frames])
 
     return decode_all

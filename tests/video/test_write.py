@@ -23,7 +23,18 @@ def test_odd_sizes_are_padded_to_even(tmp_path, pictures):
     write_video(frames, tmp_path / "odd.mp4", fps=10)
     read = read_video(tmp_path / "odd.mp4").frames
     assert read.shape == (4, 34, 48, 3)
-    assert np.abs(read[:, -1].astype(int) - read[:, -2]).mean() < 12
+    brightness = read @ (0.299, 0.587, 0.114)
+    assert np.abs(brightness[:, -1] - brightness[:, -2]).mean() < 3
+
+
+def test_colours_are_read_back_without_stairs(tmp_path):
+    """4:2:0 halves the resolution of colours; repeated over four pixels, this ramp would be off by 5."""
+    ramp = np.arange(64, dtype=np.uint8) * 3
+    frames = np.zeros((2, 64, 64, 3), np.uint8)
+    frames[..., 0], frames[..., 2] = ramp, ramp[:, None]
+    write_video(frames, tmp_path / "ramp.mp4", crf=0)
+    read = read_video(tmp_path / "ramp.mp4").frames.astype(int)
+    assert np.abs(read - frames)[:, 4:-4, 4:-4].max() <= 3
 
 
 def test_a_comment_is_read_back(tmp_path, pictures):
@@ -41,7 +52,8 @@ def test_a_lower_crf_is_better_and_larger(tmp_path, pictures):
     assert errors == sorted(errors, reverse=True)
     assert sizes == sorted(sizes)
     write_video(frames, tmp_path / "default.mp4")
-    assert (tmp_path / "default.mp4").stat().st_size == sizes[1]
+    # x264 may differ by a few bytes from run to run.
+    assert (tmp_path / "default.mp4").stat().st_size == pytest.approx(sizes[1], rel=0.01)
 
 
 @pytest.mark.parametrize("crf", [-1, 52])
