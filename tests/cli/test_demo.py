@@ -12,12 +12,10 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -37,14 +35,6 @@ COLOUR = re.compile(r"\x1b\[[\d;]*m")
 GRID = re.compile(r"[#.][#. ]{63,}")
 HALF = "\N{UPPER HALF BLOCK}"
 FILES = ["clip.mp4", "kept.png", "report.json"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def demo(*arguments: object, ok: int = 0):
