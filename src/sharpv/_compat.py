@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from sharpv.errors import UnsupportedModelError
 
-__all__ = ["__version__", "require_transformers", "versions"]
+__all__ = ["__version__", "installed_transformers", "require_transformers", "versions"]
 
 __version__ = version("sharpv")
 
@@ -21,17 +21,24 @@ def versions() -> Mapping[str, str]:
     return {name: version(name) for name in ("sharpv", "torch", "transformers")}
 
 
-def require_transformers() -> None:
+def installed_transformers() -> tuple[int, ...]:
+    """Returns the installed release of transformers, (major, minor)."""
+    return tuple(int(part) for part in re.findall(r"\d+", version("transformers"))[:2])
+
+
+def require_transformers(what: str = "sharpv", since: tuple[int, int] = TRANSFORMERS_FROM) -> None:
     """Checks the installed transformers: 5.19 is the first release that takes pre-encoded video features.
+
+    Args:
+        what: name of what needs it.
+        since: the first release that will do, (major, minor).
 
     Raises:
         UnsupportedModelError: it lies outside the supported range.
     """
-    installed = version("transformers")
-    numbers = tuple(int(part) for part in re.findall(r"\d+", installed)[:2])
-    if not TRANSFORMERS_FROM <= numbers < TRANSFORMERS_BELOW:
-        low, high = (".".join(map(str, bound)) for bound in (TRANSFORMERS_FROM, TRANSFORMERS_BELOW))
+    if not since <= installed_transformers() < TRANSFORMERS_BELOW:
+        low, high = (".".join(map(str, bound)) for bound in (since, TRANSFORMERS_BELOW))
         raise UnsupportedModelError(
-            f"got transformers {installed}; sharpv supports >= {low}, < {high}: "
+            f"got transformers {version('transformers')}; {what} supports >= {low}, < {high}: "
             f'pip install "transformers>={low},<{high}"'
         )

@@ -12,6 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 import sharpv
+from sharpv._compat import installed_transformers
 from sharpv.cli.app import app
 from sharpv.cli.run import command
 from sharpv.errors import InputError
@@ -101,6 +102,10 @@ def test_doctor_checks_every_family():
     assert found["ok"]
     assert [check["model_type"] for check in found["checks"]] == list(FAMILIES)
     for check in found["checks"]:
+        since = FAMILIES[check["model_type"]].since
+        if since is not None and installed_transformers() < since:
+            assert "supports >= " in check["skipped"]
+            continue
         assert check["exact_off"]
         assert 0 < check["tokens_kept"] < check["tokens_total"]
         assert 0 < check["cache_bytes"] < check["dense_cache_bytes"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import cache, partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from sharpv import SharpVConfig
+from sharpv._compat import installed_transformers
 from sharpv.hf.families import FAMILIES
 from sharpv.tiny.random import RANDOM_MODELS
 
@@ -20,6 +22,9 @@ NEEDS = {"perception_lm": "timm", "smolvlm": "num2words"}
 
 PROCESSING = {"video_llama_3": {"use_token_compression": False}}
 """How a family's processor has to be called."""
+
+FORWARD_OF_GEMMA_4 = (5, 23)
+"""From here on transformers passes the frame counts of videos on, without which a bare `forward()` fails."""
 
 FRAMES = 6
 GREEDY = {"max_new_tokens": 6, "do_sample": False, "return_dict_in_generate": True, "output_logits": True}
@@ -43,12 +48,25 @@ def one_thread() -> Iterator[None]:
 def built(family: str) -> tuple[Any, Any]:
     if family in NEEDS:
         pytest.importorskip(NEEDS[family])
+    since = FAMILIES[family].since
+    if since is not None and installed_transformers() < since:
+        pytest.skip(f"{family} can be pruned from transformers {since} on")
     model, processor = RANDOM_MODELS[family](image_size=112)
     model.generation_config.eos_token_id = None
     if model._can_set_experts_implementation():
         # The default multiplies groups of experts, which it cannot in float64.
         model.set_experts_implementation("eager")
     return model, processor
+
+
+@cache
+def exact(family: str) -> list[torch.Tensor]:
+    """Copies of the weights, and of the buffers, which a state dict does not hold all of."""
+    return [tensor.clone() for tensor in tensors(built(family)[0])]
+
+
+def tensors(model: Any) -> Iterator[torch.Tensor]:
+    return chain(model.parameters(), model.buffers())
 
 
 @pytest.fixture(params=REPRESENTATIVES)
@@ -60,8 +78,13 @@ def family(request) -> str:
 def model(family) -> Iterator[Any]:
     """The family's model in float32 with sdpa, as it was before."""
     model, _ = built(family)
+    before = exact(family)
     yield model
+    rounded = model.dtype.itemsize < torch.float32.itemsize
     model.float().set_attn_implementation("sdpa")
+    if rounded:
+        for tensor, value in zip(tensors(model), before, strict=True):
+            tensor.data.copy_(value)
     if hasattr(model.model, "rope_deltas"):
         model.model.rope_deltas = None
 
@@ -96,6 +119,8 @@ def make_inputs(processor, family) -> Callable[..., dict[str, Any]]:
             for video in videos
         ]
         given = {"videos": videos, "video_metadata": metadata, "do_sample_frames": False} if videos else {}
+        if family == "smolvlm" and videos:
+            given["videos"] = rows  # before transformers 5.23 its processor knows no flat list
         given |= PROCESSING.get(family, {})
         return dict(processor(text=prompts, padding=True, return_tensors="pt", **given))
 
@@ -112,6 +137,17 @@ def inputs(make_inputs) -> dict[str, Any]:
 def batch(make_inputs) -> dict[str, Any]:
     """Two prompts of different length, each with its video; the first is padded on the left."""
     return make_inputs([clip(0)], [clip(1)])
+
+
+@pytest.fixture(params=["sdpa", "eager"])
+def attention(request, model) -> str:
+    model.set_attn_implementation(request.param)
+    return request.param
+
+
+@pytest.fixture(params=[1, 2], ids=["batch1", "batch2"])
+def requests(request, inputs, batch) -> dict:
+    return inputs if request.param == 1 else batch
 
 
 def video_tokens(model: Any, inputs: dict[str, Any]) -> torch.Tensor:

@@ -4,12 +4,20 @@ import inspect
 
 import pytest
 import torch
-from transformers import DynamicCache
-from transformers.cache_utils import DYNAMIC_LAYER_TYPE_MAPPING, Cache, CacheLayerMixin, DynamicLayer
-from transformers.generation import GenerationMixin
+from transformers import DynamicCache, GenerationConfig
+from transformers.cache_utils import (
+    DYNAMIC_LAYER_TYPE_MAPPING,
+    Cache,
+    CacheLayerMixin,
+    DynamicLayer,
+    LinearAttentionLayer,
+)
+from transformers.generation import GenerationMixin, GenerationMode
+from transformers.generation.configuration_utils import ALL_CACHE_IMPLEMENTATIONS
 from transformers.masking_utils import create_causal_mask
 
 from sharpv.hf.cache import PrunedLayer
+from sharpv.hf.generate import DRAFTING, DYNAMIC
 
 
 def parameters(function) -> list[str]:
@@ -112,3 +120,62 @@ def test_a_model_gives_access_to_its_parts(model):
     assert model.base_model is model.model
     assert model.config.model_type
     assert hasattr(decoder.config, "_attn_implementation")
+
+
+@pytest.mark.parametrize("name", DRAFTING)
+def test_the_options_of_assisted_decoding_are_those_that_we_look_for(name):
+    assert GenerationConfig(**{name: 1}).get_generation_mode() is GenerationMode.ASSISTED_GENERATION
+
+
+@pytest.mark.parametrize(
+    "name", ["prefill_chunk_size", "cache_implementation", "use_cache", "assistant_model"]
+)
+def test_the_options_of_generate_are_those_that_we_look_for(name):
+    assert name in {*GenerationConfig().to_dict(), *parameters(GenerationMixin.generate)}
+
+
+def test_the_kinds_of_cache():
+    assert set(DYNAMIC) - {None} <= {*ALL_CACHE_IMPLEMENTATIONS, "dynamic", "hybrid"}
+    assert {"static", "quantized", "offloaded"} <= {*ALL_CACHE_IMPLEMENTATIONS} - {*DYNAMIC}
+
+
+@pytest.mark.parametrize("family", ["qwen3_5"], indirect=True)
+def test_the_layers_of_a_hybrids_cache(model, inputs):
+    layers = model.generate(**inputs, max_new_tokens=1, return_dict_in_generate=True).past_key_values.layers
+    assert {type(layer) for layer in layers} == {DynamicLayer, LinearAttentionLayer}
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl"], indirect=True)
+def test_deep_features_reach_the_decoder_by_their_names(model, inputs):
+    fed = []
+    handle = model.get_decoder().register_forward_pre_hook(
+        lambda module, args, kwargs: fed.append(kwargs), with_kwargs=True
+    )
+    with torch.no_grad(), handle:
+        model(**inputs)
+        encoded = model.model.get_video_features(
+            inputs["pixel_values_videos"], inputs["video_grid_thw"], return_dict=True
+        )
+    assert fed[0]["visual_pos_masks"].any()
+    assert len(fed[0]["deepstack_visual_embeds"]) == len(encoded.deepstack_features)
+
+
+@pytest.mark.parametrize(
+    ("family", "names"),
+    [
+        ("video_llama_3", {"video_compression_mask", "video_merge_sizes", "video_grid_thw"}),
+        ("gemma4", {"num_frames_per_video", "video_position_ids"}),
+    ],
+    indirect=["family"],
+)
+def test_the_names_that_processors_give(inputs, names):
+    assert names <= inputs.keys()
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl"], indirect=True)
+def test_beams_write_repeated_features_back_into_their_callers_object(model, batch):
+    """What `PrunedOutput` tells a second call by."""
+    prepared = GenerationMixin._prepare_multimodal_encoder_kwargs_for_generation(model, dict(batch))
+    features = prepared["mm_encoder_outputs"]["video"]
+    model.generate(**prepared, num_beams=2, do_sample=False, max_new_tokens=1)
+    assert isinstance(features.pooler_output, list)

@@ -26,17 +26,6 @@ def family(request) -> str:
     return request.param
 
 
-@pytest.fixture(params=["sdpa", "eager"])
-def attention(request, model) -> str:
-    model.set_attn_implementation(request.param)
-    return request.param
-
-
-@pytest.fixture(params=[1, 2], ids=["batch1", "batch2"])
-def requests(request, inputs, batch) -> dict:
-    return inputs if request.param == 1 else batch
-
-
 def middle_threshold(model, requests) -> float:
     """A threshold that some layers pass and others do not."""
     with sharpv.attach(model, Config(memory_threshold=-1.0)) as session:

@@ -10,11 +10,9 @@ from sharpv.hf.families import FAMILIES, Family
 from sharpv.hf.layout import stacked
 from tests.hf.conftest import (
     GREEDY,
-    OFF,
     PROCESSING,
     STAGE_1,
     TEXT_ONLY,
-    Config,
     built,
     clip,
     distance,
@@ -51,46 +49,17 @@ def with_image(processor, family: str) -> dict:
     )
 
 
-@pytest.mark.parametrize("family", ["gemma4"], indirect=True)
-class TestStage1Only:
-    """Gemma 4 prepares its masks before the decoder: `generate()` is shortened, and nothing else."""
-
-    @pytest.mark.parametrize("rows", [1, 2])
-    def test_generate_keeps_less(self, model, inputs, batch, rows):
-        requests = inputs if rows == 1 else batch
-        with sharpv.attach(model, Config()) as session:
-            attached = model.generate(**requests, **GREEDY)
-        report = session.report
-        assert 0 < report.tokens_kept < report.tokens_total
-        assert report.cache_bytes < report.dense_cache_bytes
-        assert report.layers == ()
-        assert "stage 2 did not run: Gemma 4 makes" in report.notes[0]
-        pruned = sharpv.prune_inputs(model, requests, STAGE_1)
-        explicit = model.generate(**pruned, **GREEDY)
-        width, whole = pruned["input_ids"].shape[1], requests["input_ids"].shape[1]
-        assert torch.equal(explicit.sequences[:, width:], attached.sequences[:, whole:])
-        assert distance(explicit, attached) < 1e-5
-
-    def test_switched_off_is_bit_exact(self, model, batch):
-        dense = model.generate(**batch, **GREEDY)
-        with sharpv.attach(model, OFF) as session:
-            attached = model.generate(**batch, **GREEDY)
-        assert same_output(dense, attached)
-        assert session.report.cache_bytes == session.report.dense_cache_bytes
-
-    def test_what_does_not_work_is_said_and_refused(self, model, inputs, caplog):
-        with sharpv.attach(model, TEXT_ONLY) as session:
-            assert "Gemma 4: generate() runs stage 1; stage 2" in caplog.text
-            with pytest.raises(sharpv.InputError, match="a forward pass with a video"):
-                model(**inputs)
-            output = model.generate(**inputs, **GREEDY)
-            assert output.past_key_values is None
-            cache = model(input_ids=inputs["input_ids"][:, :3]).past_key_values
-            with pytest.raises(sharpv.InputError, match="goes on from a cache"):
-                model.generate(**inputs, past_key_values=cache, **GREEDY)
-            assert not session.owned
-        with torch.no_grad():
-            model(**inputs)
+@pytest.mark.parametrize("family", sorted(FAMILIES), indirect=True)
+def test_a_family_is_called_hybrid_where_layers_have_no_keys(model, family, caplog):
+    kinds = getattr(model.get_decoder().config, "layer_types", None) or ()
+    assert FAMILIES[family].hybrid == ("linear_attention" in kinds)
+    sharpv.attach(model, STAGE_1).detach()
+    assert "full attention" not in caplog.text
+    sharpv.attach(model).detach()
+    said = (
+        f"stage 2 acts on {kinds.count('full_attention')} of {len(kinds)} layers, those with full attention"
+    )
+    assert (said in caplog.text) == FAMILIES[family].hybrid
 
 
 @pytest.mark.parametrize("family", ["internvl", "smolvlm"], indirect=True)

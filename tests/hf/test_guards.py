@@ -1,6 +1,8 @@
 """What cannot be pruned is refused, with a remedy, and leaves model and session usable."""
 
 import importlib.metadata
+import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -55,6 +57,19 @@ def test_supported_releases_of_transformers(model, monkeypatch, installed):
         "sharpv._compat.version", lambda name: installed if name == "transformers" else real(name)
     )
     sharpv.attach(model).detach()
+
+
+@pytest.mark.parametrize("installed", ["5.19.0", "5.22.9"])
+def test_a_family_of_later_releases_is_refused(model, inputs, family, monkeypatch, installed):
+    real = importlib.metadata.version
+    monkeypatch.setattr(
+        "sharpv._compat.version", lambda name: installed if name == "transformers" else real(name)
+    )
+    monkeypatch.setitem(FAMILIES, family, replace(FAMILIES[family], since=(5, 23)))
+    said = f"got transformers {installed}; {FAMILIES[family].name} supports >= 5.23, < 6.0: pip install"
+    for call in (lambda: sharpv.attach(model), lambda: sharpv.prune_inputs(model, inputs)):
+        with pytest.raises(sharpv.UnsupportedModelError, match=re.escape(said)):
+            call()
 
 
 def test_compact_positions_need_one_axis(model, inputs, family):

@@ -22,6 +22,7 @@ from sharpv.config import SharpVConfig
 from sharpv.errors import InputError
 from sharpv.hf.attach import attach
 from sharpv.hf.families import require_family
+from sharpv.hf.pllava import POOLING_SHAPE, is_pllava, load_pllava
 from sharpv.report import Report
 from sharpv.tiny.load import TOY_PREFIX, toy_path
 from sharpv.video import Video
@@ -88,10 +89,10 @@ def load_model(name: str = DEFAULT_MODEL, dtype: str = "auto", device: str | Non
     source = _source(name)
     target = find_device(device)
     try:
-        require_family(AutoConfig.from_pretrained(source).model_type)
-        processor = AutoProcessor.from_pretrained(source)
         with _no_bars():
-            model = AutoModelForImageTextToText.from_pretrained(source, dtype=_dtype(dtype))
+            model, processor = _from_pretrained(source, _dtype(dtype))
+    except InputError:
+        raise
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0].rstrip(".")
         raise InputError(
@@ -195,7 +196,9 @@ def _clip_inputs(video: Video, rows: int) -> dict[str, Any]:
         "height": height,
         "width": width,
     }
-    return {"videos": [video.frames] * rows, "video_metadata": [metadata] * rows, "do_sample_frames": False}
+    # Row by row, since the processor of SmolVLM knows no flat list before transformers 5.23.
+    videos = [[video.frames]] * rows
+    return {"videos": videos, "video_metadata": [metadata] * rows, "do_sample_frames": False}
 
 
 def unknown_words(loaded: VideoModel, question: str) -> list[str]:
@@ -209,6 +212,20 @@ def unknown_words(loaded: VideoModel, question: str) -> list[str]:
         if token == tokenizer.unk_token_id and any(map(str.isalnum, word)):
             unknown.setdefault(word.lower(), word)
     return list(unknown.values())
+
+
+def _from_pretrained(source: str, dtype: torch.dtype | str) -> tuple[PreTrainedModel, ProcessorMixin]:
+    if is_pllava(source):
+        return load_pllava(source, dtype=dtype)
+    config = AutoConfig.from_pretrained(source)
+    if hasattr(config, POOLING_SHAPE):
+        raise InputError(
+            f"got {source!r}, a PLLaVA, which is read from a folder: "
+            f"`hf download {source} --local-dir pllava`, then give that folder"
+        )
+    require_family(config.model_type)
+    processor = AutoProcessor.from_pretrained(source)
+    return AutoModelForImageTextToText.from_pretrained(source, dtype=dtype), processor
 
 
 def _source(name: str) -> str:

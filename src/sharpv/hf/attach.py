@@ -28,6 +28,10 @@ STAGE_1_ONLY = (
     "%s: generate() runs stage 1; stage 2, a bare forward() with a video, and later turns on one cache do "
     "not work, since %s"
 )
+HYBRID = (
+    "%s: stage 1 works; stage 2 acts on %d of %d layers, those with full attention: the others carry a state "
+    "instead of keys"
+)
 
 _attached: WeakSet[PreTrainedModel] = WeakSet()
 
@@ -56,13 +60,20 @@ class Session:
             raise AttachError(
                 f"got a {type(model).__name__} with a SharpV session: detach it first, session.detach()"
             )
-        if self.family.stage_1_only:
-            logger.warning(STAGE_1_ONLY, self.family.name, self.family.stage_1_only)
+        self._say_what_does_not_work()
         self._hooks: Hooks | None = Hooks(self)
         self._callers_generate = vars(model).get("generate")
         self._generate = wrap_generate(self)
         model.generate = self._generate
         _attached.add(model)
+
+    def _say_what_does_not_work(self) -> None:
+        family = self.family
+        if family.stage_1_only:
+            logger.warning(STAGE_1_ONLY, family.name, family.stage_1_only)
+        elif family.hybrid and self.config.memory_threshold is not None:
+            kinds = self.model.get_decoder().config.layer_types
+            logger.warning(HYBRID, family.name, kinds.count("full_attention"), len(kinds))
 
     @property
     def attached(self) -> bool:
@@ -106,8 +117,8 @@ class Session:
         self.detach()
 
     def stopwatch(self) -> Stopwatch:
-        """Returns a stopwatch for the model's device."""
-        return Stopwatch(self.model.device)
+        """Returns a stopwatch for the model's devices."""
+        return Stopwatch(self.model)
 
     @property
     def owned(self) -> bool:

@@ -106,7 +106,8 @@ class PrunedLayer(DynamicLayer):
 
     def lag(self, columns: Tensor) -> None:
         """Lets compact position ids lag behind by `columns` more, int64 `[B, 1]`."""
-        self.position_shift = columns + (0 if self.position_shift is None else self.position_shift)
+        earlier = 0 if self.position_shift is None else self.position_shift.to(columns.device)
+        self.position_shift = columns + earlier
 
     def hide(self, columns: int, tail: int) -> None:
         """Counts `columns` that the model was not fed as read; `tail` columns follow the last of them."""

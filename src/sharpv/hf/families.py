@@ -12,7 +12,7 @@ from sharpv.config import SharpVConfig
 from sharpv.errors import InputError, UnsupportedModelError
 from sharpv.hf.layout import VideoLayout, counted, grid, per_image, stacked
 
-__all__ = ["FAMILIES", "Family", "family_for", "require_family"]
+__all__ = ["FAMILIES", "Family", "family_for", "require_family", "require_release"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,9 @@ class Family:
         modality: key of the encoded frames in `mm_encoder_outputs`: "video", or "image" for a family that is
             shown a video as images.
         stage_1_only: why nothing but stage 1 before the model works, or None where all does.
+        hybrid: whether some layers carry a recurrent state, which stage 2 leaves alone.
+        since: first release of transformers, (major, minor), whose class can be pruned; None where every
+            supported one can.
     """
 
     name: str
@@ -41,6 +44,8 @@ class Family:
     encoder: str = "get_video_features"
     modality: str = "video"
     stage_1_only: str | None = None
+    hybrid: bool = False
+    since: tuple[int, int] | None = None
 
     def shows_video(self, config: SharpVConfig) -> bool:
         """Whether what the family is shown under `pixels` counts as video."""
@@ -67,6 +72,8 @@ _shown_as_images = partial(
     modality="image",
 )
 GEMMA_MASKS = "Gemma 4 makes the attention masks of all layers before its decoder runs"
+# Before, the thinkers were one class without a base model that takes encoded videos.
+BASE_OF_THINKERS = (5, 21)
 
 FAMILIES = {
     "gemma4": Family("Gemma 4", counted, stage_1_only=GEMMA_MASKS),
@@ -75,12 +82,12 @@ FAMILIES = {
     "llava_next_video": Family("LLaVA-NeXT-Video", stacked),
     "llava_onevision": Family("LLaVA-OneVision", stacked, separators=1),
     "perception_lm": Family("PerceptionLM", stacked, encoder="get_image_features"),
-    "qwen2_5_omni_thinker": _qwen("Qwen2.5-Omni (thinker)"),
+    "qwen2_5_omni_thinker": _qwen("Qwen2.5-Omni (thinker)", since=BASE_OF_THINKERS),
     "qwen2_5_vl": _qwen("Qwen2.5-VL"),
     "qwen2_vl": _qwen("Qwen2-VL"),
-    "qwen3_5": _qwen("Qwen3.5"),
-    "qwen3_5_moe": _qwen("Qwen3.5-MoE"),
-    "qwen3_omni_moe_thinker": _qwen("Qwen3-Omni (thinker)"),
+    "qwen3_5": _qwen("Qwen3.5", hybrid=True),
+    "qwen3_5_moe": _qwen("Qwen3.5-MoE", hybrid=True),
+    "qwen3_omni_moe_thinker": _qwen("Qwen3-Omni (thinker)", since=BASE_OF_THINKERS),
     "qwen3_vl": _qwen("Qwen3-VL"),
     "qwen3_vl_moe": _qwen("Qwen3-VL-MoE"),
     "smolvlm": _shown_as_images("SmolVLM"),
@@ -104,6 +111,18 @@ def require_family(model_type: str) -> Family:
     return FAMILIES[model_type]
 
 
+def require_release(family: Family) -> None:
+    """Checks that the installed transformers can run a family.
+
+    Raises:
+        UnsupportedModelError: it lies outside the range that SharpV supports, or before the family's first
+            release.
+    """
+    require_transformers()
+    if family.since is not None:
+        require_transformers(family.name, family.since)
+
+
 def family_for(model: PreTrainedModel, config: SharpVConfig) -> Family:
     """Returns the family of a model that can generate, if it can run the configuration.
 
@@ -112,13 +131,13 @@ def family_for(model: PreTrainedModel, config: SharpVConfig) -> Family:
             release of transformers that is not supported.
         InputError: `positions="compact"` for a family whose positions have several axes.
     """
-    require_transformers()
     if not isinstance(model, PreTrainedModel):
         raise UnsupportedModelError(
             f"got a {type(model).__name__}; SharpV attaches to transformers models, for example "
             "AutoModelForImageTextToText.from_pretrained(...)"
         )
     family = require_family(model.config.model_type)
+    require_release(family)
     if not model.can_generate() or model.base_model is model:
         raise UnsupportedModelError(
             f"got a {type(model).__name__}, which cannot generate; pass the whole model, for example "

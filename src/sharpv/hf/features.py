@@ -16,6 +16,7 @@ from sharpv.hf.families import Family
 
 __all__ = ["PrunedOutput", "encode_video", "flatten", "rebuild", "with_encoded_images"]
 
+IMAGE_PIXELS = ("pixel_values", "pixel_values_images")
 OF_THE_WHOLE_PROMPT = ("video_compression_mask",)
 
 
@@ -37,8 +38,8 @@ class PrunedOutput(BaseModelOutputWithPooling):
         if name == "pooler_output" and isinstance(value, list):
             if getattr(self, "_repeated", False):
                 raise InputError(
-                    "got pruned inputs that an earlier generate() with beams has used up: call "
-                    "sharpv.prune_inputs again, or use sharpv.attach"
+                    "got the features of pruned inputs, or of images beside them, that an earlier generate() "
+                    "with beams has used up: call sharpv.prune_inputs again, or use sharpv.attach"
                 )
             object.__setattr__(self, "_repeated", True)
         super().__setattr__(name, value)
@@ -71,13 +72,14 @@ def encode_video(
 @torch.no_grad()
 def with_encoded_images(model: PreTrainedModel, family: Family, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Encodes the images that stand beside a video: no forward pass takes pixels and features together."""
-    if family.modality == "image" or inputs.get("pixel_values") is None:
+    pixels = next((name for name in IMAGE_PIXELS if inputs.get(name) is not None), None)
+    if family.modality == "image" or pixels is None:
         return dict(inputs)
     encode = model.base_model.get_image_features
     names = inspect.signature(encode).parameters.keys() - {"kwargs"}
     encoded = encode(**{name: inputs[name] for name in names if name in inputs}, return_dict=True)
     features = {**(inputs.get("mm_encoder_outputs") or {}), "image": _reusable(encoded)}
-    return {name: value for name, value in inputs.items() if name != "pixel_values"} | {
+    return {name: value for name, value in inputs.items() if name != pixels} | {
         "mm_encoder_outputs": features
     }
 
@@ -85,7 +87,8 @@ def with_encoded_images(model: PreTrainedModel, family: Family, inputs: Mapping[
 def flatten(encoded: ModelOutput, tokens: int) -> Tensor:
     """Returns the features of all videos, `[tokens, d]`."""
     pooled = encoded.pooler_output
-    features = pooled.flatten(0, -2) if isinstance(pooled, Tensor) else torch.cat(list(pooled))
+    videos = [pooled] if isinstance(pooled, Tensor) else pooled
+    features = torch.cat([video.flatten(0, -2) for video in videos])
     if len(features) != tokens:
         raise InputError(
             f"got {tokens} video placeholders for {len(features)} features of the vision tower: build prompt "
@@ -103,7 +106,7 @@ def rebuild(encoded: ModelOutput, features: Tensor, keep: Tensor) -> PrunedOutpu
     pooled = encoded.pooler_output
     if isinstance(pooled, Tensor):
         return PrunedOutput(pooler_output=features[keep][:, None])
-    kept = keep.split([len(video) for video in pooled])
+    kept = keep.split([video.shape[:-1].numel() for video in pooled])
     deepstack = getattr(encoded, "deepstack_features", None)
     return PrunedOutput(
         pooler_output=_kept(pooled, kept),
@@ -112,7 +115,11 @@ def rebuild(encoded: ModelOutput, features: Tensor, keep: Tensor) -> PrunedOutpu
 
 
 def _kept(videos: Sequence[Tensor], keep: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    return tuple(video[mask.to(video.device)] for video, mask in zip(videos, keep, strict=True))
+    """Returns the kept tokens of each video, in as many dimensions as the video had."""
+    return tuple(
+        video.flatten(0, -2)[mask.to(video.device)].unflatten(0, (-1, *[1] * (video.dim() - 2)))
+        for video, mask in zip(videos, keep, strict=True)
+    )
 
 
 def _reusable(encoded: ModelOutput) -> PrunedOutput:

@@ -3,14 +3,16 @@
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from sharpv.errors import InputError
-from sharpv.hf.cache import count_cut_columns
+from sharpv.hf.cache import count_cut_columns, pruned_layers, require_prunable
 from sharpv.hf.inputs import FEATURES_WITHOUT_PIXELS, PrunedFeatures, shorten
 from sharpv.hf.layout import video_placeholders
 from sharpv.hf.request import Request
@@ -19,6 +21,14 @@ if TYPE_CHECKING:
     from sharpv.hf.attach import Session
 
 __all__ = ["wrap_generate"]
+
+DYNAMIC = (None, "dynamic", "hybrid")
+"""Values of `cache_implementation` for which transformers makes a dynamic cache."""
+
+DRAFTING = ("prompt_lookup_num_tokens", "assistant_early_exit", "use_mtp")
+"""Options that make decoding assisted, beside `assistant_model`."""
+
+ALONG_THE_PASS = ("input_ids", "position_ids", "token_type_ids", "mm_token_type_ids")
 
 
 def wrap_generate(session: "Session") -> Callable[..., Any]:
@@ -33,7 +43,8 @@ def wrap_generate(session: "Session") -> Callable[..., Any]:
         call = {**call.pop("kwargs", {}), **call}
         if isinstance(call.get("inputs"), Tensor):
             call["input_ids"] = call.pop("inputs")
-        _refuse_chunks(session, call)
+        _refuse_drafts(session, call)
+        _refuse_options(session, call)
         _refuse_cache(session, call)
         session.take()
         try:
@@ -52,13 +63,95 @@ def _fresh(call: Mapping[str, Any]) -> bool:
     return (cache is None or cache.get_seq_length() == 0) and call.get("inputs_embeds") is None
 
 
-def _refuse_chunks(session: "Session", call: Mapping[str, Any]) -> None:
+def _refuse_drafts(session: "Session", call: Mapping[str, Any]) -> None:
+    """Refuses assisted decoding that would fail half-way, or answer something else."""
+    if call.get("assistant_model") is session.model:
+        raise InputError(
+            "got the attached model as its own assistant_model; a session serves one request at a time: pass "
+            "another model, or prompt_lookup_num_tokens"
+        )
+    if not _assisted(session, call):
+        return
+    cache = call.get("past_key_values")
+    later = cache is not None and cache.get_seq_length() > 0
+    prunes = session.config.prunes and session.video_pixels(call) is not None
+    if (later and prunes) or any(layer.pruned for layer in pruned_layers(cache)):
+        raise InputError(
+            "got assisted decoding with a video on a cache that holds an earlier turn; transformers would "
+            "feed it the whole conversation again: leave assistant_model and prompt_lookup_num_tokens out"
+        )
+    if _stage_2_prunes(session, call):
+        for name in ("output_attentions", "output_hidden_states"):
+            if _option(session, call, name):
+                raise InputError(
+                    f"got {name} with assisted decoding and stage 2, which reads prompt and drafts in two "
+                    "passes: leave it out, or set memory_threshold=None"
+                )
+
+
+def _assisted(session: "Session", call: Mapping[str, Any]) -> bool:
+    return call.get("assistant_model") is not None or any(_option(session, call, name) for name in DRAFTING)
+
+
+def _stage_2_prunes(session: "Session", call: Mapping[str, Any]) -> bool:
+    if session.config.memory_threshold is None or session.family.stage_1_only:
+        return False
+    return session.video_pixels(call) is not None or session.encoded_video(call) is not None
+
+
+@contextmanager
+def _drafts_read_apart(model: PreTrainedModel, width: int) -> Iterator[None]:
+    """Has a prompt of `width` columns read alone, and the first drafts after it.
+
+    Stage 2 drops columns when a layer has run: in the pass of the video, drafts would still see all of it.
+    """
+    forward, callers_forward = model.forward, vars(model).get("forward")
+
+    @functools.wraps(forward)
+    def apart(*args: Any, **kwargs: Any) -> Any:
+        drafts = kwargs["input_ids"].shape[1] - width if kwargs.get("mm_encoder_outputs") else 0
+        if drafts < 1:
+            return forward(*args, **kwargs)
+        along = {name: kwargs[name] for name in ALONG_THE_PASS if kwargs.get(name) is not None}
+        prompt = kwargs | {name: value[..., :width] for name, value in along.items()}
+        later = kwargs | {name: value[..., width:] for name, value in along.items()}
+        if kwargs.get("attention_mask") is not None:
+            prompt["attention_mask"] = kwargs["attention_mask"][:, :width]
+        first = forward(*args, **prompt)
+        del later["mm_encoder_outputs"]
+        output = forward(*args, **later | {"past_key_values": first.past_key_values})
+        output["logits"] = torch.cat([first.logits[:, -1:], output.logits], dim=1)
+        return output
+
+    model.forward = apart
+    try:
+        yield
+    finally:
+        del model.forward
+        if callers_forward is not None:
+            model.forward = callers_forward
+
+
+def _refuse_options(session: "Session", call: Mapping[str, Any]) -> None:
+    """Refuses options that a prompt with video cannot follow, before anything is encoded."""
     video = session.video_pixels(call) is not None or call.get("mm_encoder_outputs")
-    if video and session.config.prunes and _option(session, call, "prefill_chunk_size") is not None:
+    if not video or not session.config.prunes:
+        return
+    if _option(session, call, "prefill_chunk_size") is not None:
         raise InputError(
             "got prefill_chunk_size with a video; an attached SharpV decides on whole prompts, and makes "
-            "them short: leave it unset"
+            "them short: leave it unset, or detach and shorten the prompt with sharpv.prune_inputs"
         )
+    if session.family.stage_1_only:
+        return
+    kind, cache = _option(session, call, "cache_implementation"), call.get("past_key_values")
+    if kind not in DYNAMIC:
+        raise InputError(
+            f"got cache_implementation={kind!r} with a video; an attached SharpV prunes a dynamic cache: "
+            "leave it unset, or detach and shorten the prompt with sharpv.prune_inputs"
+        )
+    if cache is not None:
+        require_prunable(cache)
 
 
 def _refuse_cache(session: "Session", call: Mapping[str, Any]) -> None:
@@ -128,7 +221,9 @@ def _nothing_to_prune(session: "Session", call: Mapping[str, Any]) -> str:
 
 def _run(session: "Session", request: Request, original: Any, inputs: dict[str, Any]) -> Any:
     session.open(request)
-    output = original(**inputs)
+    drafted = _assisted(session, inputs) and _stage_2_prunes(session, inputs) and "input_ids" in inputs
+    with _drafts_read_apart(session.model, inputs["input_ids"].shape[1]) if drafted else nullcontext():
+        output = original(**inputs)
     request.milliseconds["decode"] = request.watch.lap()
     session.close(request)
     return output

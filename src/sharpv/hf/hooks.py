@@ -93,8 +93,8 @@ class Hooks:
         running = self.session.request
         if running is None:
             self.session.open(self._bare_request(call, self.visual.sum(1).tolist()))
-        elif encoded is None:
-            # What generate() feeds is encoded beforehand: this is a pass of the caller's own, in between.
+        elif encoded is None and (running.layouts is None or "prefill" in running.milliseconds):
+            # Only the prompt of a running generate() may come with frames: this is a pass in between.
             raise AttachError(BUSY)
 
     def _bare_request(self, call: Mapping[str, Any], counts: list[int]) -> Request:
@@ -165,7 +165,8 @@ class Hooks:
         """Takes what compact position ids lag behind off the ids, which count the whole conversation."""
         shift = position_shift(kwargs.get("past_key_values"))
         if shift is not None:
-            kwargs["position_ids"] = position_ids_of(kwargs) - shift
+            position_ids = position_ids_of(kwargs)
+            kwargs["position_ids"] = position_ids - shift.to(position_ids.device)
 
     def _stage1(
         self, request: Request, layouts: list[VideoLayout], step: Step, kwargs: dict[str, Any]
@@ -192,7 +193,7 @@ class Hooks:
         pictures = kwargs.get("visual_pos_masks")
         if pictures is not None:
             kwargs["deepstack_visual_embeds"] = [
-                embeds[keep[pictures]] for embeds in kwargs["deepstack_visual_embeds"]
+                embeds[keep[pictures].to(embeds.device)] for embeds in kwargs["deepstack_visual_embeds"]
             ]
             kwargs["visual_pos_masks"] = pictures.gather(1, index) & real
         step.original = kwargs["inputs_embeds"] = gather_columns(step.original, index)

@@ -33,7 +33,8 @@ ALONG_THE_PROMPT = ("mm_token_type_ids", "token_type_ids")
 IGNORED_LABEL = -100
 FEATURES_WITHOUT_PIXELS = (
     "got video features without pixels, whose layout in frames is unknown: pass pixel_values_videos, or "
-    "shorten the prompt with sharpv.prune_inputs first"
+    "shorten the prompt with sharpv.prune_inputs first. An assistant_model is not shown the video: attach to "
+    "the model that it assists"
 )
 
 
@@ -99,7 +100,7 @@ def prune_inputs(
     pruner.check(config)
     if family.video_pixels(inputs, config) is None:
         return dict(inputs)
-    shortened = shorten(model, family, with_encoded_images(model, family, inputs), config, pruner)
+    shortened = shorten(model, family, inputs, config, pruner)
     gapped = config.positions == "original" and not family.mrope and not bool(shortened.keep.all())
     if gapped and bool(shortened.inputs["attention_mask"].all()):
         return _with_padding_column(model, shortened.inputs)
@@ -120,7 +121,8 @@ def shorten(
     visual = video_placeholders(base, family.placeholder, input_ids)
     counts = visual.sum(1).tolist()
     placed, _ = place(family.layout(inputs, base, counts, family.separators), counts)
-    watch = Stopwatch(input_ids.device)
+    watch = Stopwatch(model)
+    inputs = with_encoded_images(model, family, inputs)
     encoded, consumed = encode_video(base, family, inputs)
     features = flatten(encoded, sum(counts))
     vision = watch.lap()

@@ -38,13 +38,13 @@ def tail_length(keep: Tensor) -> int:
 
 def gather_columns(values: Tensor, index: Tensor) -> Tensor:
     """Returns `values [B, L, ...]` at the columns `index [B, P]`: `[B, P, ...]`."""
-    rest = values.shape[2:]
+    rest, index = values.shape[2:], index.to(values.device)
     return values.gather(1, index.reshape(*index.shape, *(1 for _ in rest)).expand(*index.shape, *rest))
 
 
 def gather_positions(position_ids: Tensor, index: Tensor) -> Tensor:
     """Returns position ids `[B or 1, L]` or `[axes, B or 1, L]` at the columns `index [B, P]`."""
-    batch = index.shape[0]
+    batch, index = index.shape[0], index.to(position_ids.device)
     if position_ids.dim() == 2:
         return position_ids.expand(batch, -1).gather(1, index)
     axes = position_ids.shape[0]
@@ -58,5 +58,6 @@ def renumber(position_ids: Tensor, real: Tensor) -> Tensor:
         position_ids: int64, non-decreasing along a row.
         real: bool `[B, P]`, false at padding, which gets id 0.
     """
+    real = real.to(position_ids.device)
     first = position_ids.masked_fill(~real, torch.iinfo(position_ids.dtype).max).amin(1, keepdim=True)
     return (first + real.long().cumsum(1) - 1).masked_fill(~real, 0)

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
@@ -17,17 +18,18 @@ __all__ = ["Request", "Stopwatch"]
 
 
 class Stopwatch:
-    """Wall-clock milliseconds since the last lap, the accelerator's queue included."""
+    """Wall-clock milliseconds since the last lap, the queues of the accelerators included."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, model: nn.Module) -> None:
+        devices = {weight.device for weight in model.parameters()}
+        self._devices = [device for device in devices if device.type == "cuda"]
         self._since = 0.0
         self.lap()
 
     def lap(self) -> float:
         """Returns the milliseconds since the last lap, and starts the next."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        for device in self._devices:
+            torch.cuda.synchronize(device)
         now = time.perf_counter()
         passed = (now - self._since) * 1e3
         self._since = now

@@ -8,8 +8,10 @@ import torch
 from transformers import GenerationConfig
 
 from sharpv.config import SharpVConfig
+from sharpv.errors import UnsupportedModelError
 from sharpv.hf.ask import build_inputs
 from sharpv.hf.attach import attach
+from sharpv.hf.families import FAMILIES, require_release
 from sharpv.tiny.clip import moving_square
 from sharpv.tiny.random import RANDOM_MODELS
 from sharpv.video import Video
@@ -57,8 +59,6 @@ def check_family(model_type: str, device: str = "cpu") -> FamilyCheck:
     """Does `run_check`, and reports what breaks instead of raising it."""
     try:
         return run_check(model_type, device)
-    except ImportError as error:
-        return FamilyCheck(model_type, skipped=" ".join(str(error).split()))
     except Exception as error:  # whatever breaks is what the check is there to say
         reason = str(error).strip().split("\n")[0]
         return FamilyCheck(model_type, error=f"{type(error).__name__}: {reason}")
@@ -72,7 +72,11 @@ def run_check(model_type: str, device: str = "cpu") -> FamilyCheck:
         device: where to run.
     """
     started = time.perf_counter()
-    model, processor = RANDOM_MODELS[model_type](image_size=112)
+    try:
+        require_release(FAMILIES[model_type])
+        model, processor = RANDOM_MODELS[model_type](image_size=112)
+    except (ImportError, UnsupportedModelError) as error:
+        return FamilyCheck(model_type, skipped=" ".join(str(error).split()))
     model = model.to(device)
     clip, numbers = moving_square(frames=8, height=112, width=112), np.arange(8)
     video = Video(clip, numbers / 4.0, numbers, total_frames=8, fps=4.0, duration=2.0)

@@ -71,12 +71,12 @@ class Step:
             )
         batch, width = embeds.shape[:2]
         if mask is None:
-            fed = torch.ones(batch, width, dtype=torch.bool, device=embeds.device)
-        else:
-            fed = mask[:, -width:].bool()
-        earlier = None if mask is None or bool(mask[:, :-width].all()) else mask[:, :-width].bool()
-        visual = torch.zeros_like(fed) if visual is None else visual
-        return cls(visual, embeds, fed, not bool(fed.all()), width, earlier)
+            mask = torch.ones(batch, width, device=embeds.device)
+        # Where layers stand on several devices, the prompt need not be on the decoder's first.
+        mask = mask.to(embeds.device).bool()
+        fed, earlier = mask[:, -width:], mask[:, :-width]
+        visual = torch.zeros_like(fed) if visual is None else visual.to(embeds.device)
+        return cls(visual, embeds, fed, not bool(fed.all()), width, None if bool(earlier.all()) else earlier)
 
     def tokens_per_row(self) -> tuple[int, ...]:
         """Returns the tokens fed per row of the request, padding left out."""
