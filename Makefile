@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+OLDEST := .venv-oldest
 PYTEST_FLAGS ?=
 # What others build on is typed strictly; the rest is typed, too, but talks to libraries that are not.
 STRICT := $(addprefix src/sharpv/,core methods config.py report.py errors.py _compat.py)
 
-.PHONY: demo test check clean
+.PHONY: demo test check supported oldest clean
 
 # The CPU is enough for all of this; a CUDA build of torch is used as it comes.
 $(VENV)/.installed: pyproject.toml
@@ -19,7 +20,7 @@ demo: $(VENV)/.installed
 	$(BIN)/sharpv demo
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --junitxml build/tests.xml $(PYTEST_FLAGS)
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -29,6 +30,20 @@ check: $(VENV)/.installed
 	$(BIN)/lint-imports
 	$(BIN)/python docs/check.py
 
+# After `make test`: docs/supported.md says what its tests found.
+supported: $(VENV)/.installed
+	$(BIN)/python docs/matrix.py --check
+
+$(OLDEST)/.installed: pyproject.toml
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --upgrade pip
+	$(OLDEST)/bin/python -m pip install --quiet --editable ".[dev]" "transformers==5.19.0"
+	touch $@
+
+# What touches transformers, on the oldest release that is supported.
+oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest -n 2 --dist loadfile tests/hf tests/cli/test_app.py tests/cli/test_ask.py $(PYTEST_FLAGS)
+
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,8 @@
-"""The README's snippets run as written, but for the weights, which are random and small."""
+"""The pages say what is so: snippets run as written, but for the weights, which are random and small."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,3 +50,54 @@ def test_the_page_on_adding_a_model_answers_for_every_field():
         name for name in Family.__dataclass_fields__ if name != "name" and f"| `{name}` |" not in page
     ] == []
     assert [f.layout.__name__ for f in FAMILIES.values() if f"| `{f.layout.__name__}` |" not in page] == []
+
+
+def case(test: str, *parameters: str, outcome: str = "") -> str:
+    name = f"{test}[{'-'.join(parameters)}]"
+    return f'<testcase classname="tests.hf.test_exactness" name="{name}">{outcome}</testcase>'
+
+
+def run_matrix(folder: Path, cases: list[str], *options: str) -> subprocess.CompletedProcess[str]:
+    (folder / "build").mkdir(exist_ok=True)
+    (folder / "build/tests.xml").write_text(
+        f"<testsuites><testsuite>{''.join(cases)}</testsuite></testsuites>"
+    )
+    script = [sys.executable, str(ROOT / "docs/matrix.py"), *options]
+    return subprocess.run(script, cwd=folder, capture_output=True, text=True)
+
+
+def test_the_tables_of_what_is_supported_say_what_the_tests_found(tmp_path):
+    off, beams = "test_switched_off_is_bit_exact", "test_beams_of_a_ragged_batch_equal_each_row_alone"
+    cases = [
+        case(off, family, attention, rows)
+        for family in FAMILIES
+        for attention in ("sdpa", "eager")
+        for rows in ("batch1", "batch2")
+        if (family, attention, rows) != ("qwen2_vl", "eager", "batch1")
+    ]
+    cases.append(case(beams, "glm4v", outcome="<skipped/>"))
+    cases.append(case(beams, "internvl"))
+    page = tmp_path / "docs/supported.md"
+    page.parent.mkdir()
+    page.write_text(
+        "".join(f"<!-- {name} by docs/matrix.py -->\nold\n<!-- end -->\n" for name in ("matrix", "requests"))
+    )
+    checked = run_matrix(tmp_path, cases, "--check")
+    assert checked.returncode == 1
+    assert "docs/supported.md does not say what the tests found" in checked.stderr
+    for options in ((), ("--check",)):
+        assert run_matrix(tmp_path, cases, *options).returncode == 0
+    made = page.read_text()
+    assert "| `glm4v` | sdpa, eager | 1, 2 | - |" in made
+    assert "| `qwen2_vl` | sdpa | 1, 2 | - |" in made
+    assert "| `qwen2_vl` | eager | 2 | - |" in made
+    assert "| `glm4v` | - | no |" in made
+    assert "| `internvl` | - | yes |" in made
+    assert "old" not in made
+
+    failed = run_matrix(tmp_path, [*cases, case(off, "glm4v", "sdpa", "batch1", outcome="<failure/>")])
+    partial = run_matrix(tmp_path, cases[4:])
+    for refused in (failed, partial):
+        assert refused.returncode == 1
+        assert "run all of `make test`" in refused.stderr
+    assert page.read_text() == made
