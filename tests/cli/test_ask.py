@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from transformers import AutoProcessor
 
+from sharpv._compat import installed_transformers
 from sharpv.hf.ask import build_inputs
 from sharpv.hf.families import FAMILIES
 from sharpv.tiny.clip import moving_square
 from sharpv.video import Video, write_video
-from tests.cli.asking import SHORT, ask, check_truth, run
+from tests.cli.asking import SHORT, ask, check_truth, refuse, run
 from tests.hf.conftest import NEEDS
 
 
@@ -24,6 +25,10 @@ def test_every_real_clip(real_clip, model):
 def test_every_family_from_a_folder(family, model_folder, clip):
     if family in NEEDS:
         pytest.importorskip(NEEDS[family])
+    since = FAMILIES[family].since
+    if since is not None and installed_transformers() < since:
+        assert " supports >= " in refuse("ask", clip, "What?", "-m", model_folder(family))
+        return
     found = ask(clip, model_folder(family), "--frames", 6)
     assert found["report"]["model"] == family
     assert found["report"]["tokens_kept"] < found["report"]["tokens_total"]

@@ -30,8 +30,8 @@ OF_VIDEO = sorted(name for name, family in FAMILIES.items() if family.modality =
 WITH_IMAGES = [name for name in OF_VIDEO if name != "glm4v"]
 """GLM-4V marks image and video with one token, and fails on both at once without SharpV, too."""
 
-IMAGES_BY_ROW = ("gemma4", "smolvlm")
-"""Families whose processors want to know which images are whose."""
+IMAGES_BY_ROW, VIDEOS_BY_ROW = ("gemma4", "smolvlm"), ("smolvlm",)
+"""Families whose processors ask which images are whose; and which videos, before transformers 5.23."""
 
 
 @pytest.fixture(params=sorted(FAMILIES))
@@ -77,18 +77,20 @@ def make_mixed(processor, family) -> Callable[..., dict[str, Any]]:
     def make(*rows: list[str], start: int = 0) -> dict[str, Any]:
         prompts: list[str] = []
         images: list[list[np.ndarray]] = []
-        videos: list[np.ndarray] = []
+        videos: list[list[np.ndarray]] = []
         for number, kinds in enumerate(rows, start):
             parts = [{"type": kind} for kind in kinds] + [{"type": "text", "text": QUESTIONS[number]}]
             message = [{"role": "user", "content": parts}]
             prompts.append(processor.apply_chat_template(message, add_generation_prompt=True, tokenize=False))
             clips = [clip(100 * number + place) for place in range(len(kinds))]
             images.append([one[0] for one, kind in zip(clips, kinds, strict=True) if kind == "image"])
-            videos += [one for one, kind in zip(clips, kinds, strict=True) if kind == "video"]
-        given: dict[str, Any] = PROCESSING.get(family, {}) if videos else {}
-        if videos:
+            videos.append([one for one, kind in zip(clips, kinds, strict=True) if kind == "video"])
+        given: dict[str, Any] = {}
+        if any(videos):
             metadata = {"total_num_frames": 6, "fps": 4.0, "frames_indices": list(range(6))}
-            given = given | {"videos": videos, "video_metadata": [metadata] * len(videos)}
+            flat_videos = [one for row in videos for one in row]
+            given = PROCESSING.get(family, {}) | {"video_metadata": [metadata] * len(flat_videos)}
+            given["videos"] = videos if family in VIDEOS_BY_ROW else flat_videos
             given["do_sample_frames"] = False
         if any(images):
             flat = [one for row in images for one in row]
@@ -106,7 +108,7 @@ def image_tokens(model: Any, inputs: dict[str, Any]) -> Tensor:
 def test_dense_families_that_fail_on_an_image_beside_a_video(model, make_mixed):
     """Where this no longer raises, the family takes both."""
     mixed = make_mixed(["image", "video"])
-    with pytest.raises(ValueError, match="features and image tokens do not match"):
+    with pytest.raises((ValueError, IndexError), match=r"image tokens do not match|out of bounds"):
         model.generate(**mixed, **GREEDY)
 
 
@@ -135,7 +137,9 @@ def test_rows_with_images_beside_videos(model, make_mixed):
 
 
 @pytest.mark.parametrize("family", WITH_IMAGES, indirect=True)
-def test_beams_and_return_sequences_over_images_beside_videos(model, make_mixed):
+def test_beams_and_return_sequences_over_images_beside_videos(model, make_mixed, family):
+    if FAMILIES[family].hybrid and installed_transformers() < (5, 20):
+        pytest.skip("this release gives repeated rows of Qwen3.5 the wrong images without SharpV")
     beams = {"max_new_tokens": 4, "num_beams": 2, "num_return_sequences": 2}
     options = beams | {"do_sample": False, "return_dict_in_generate": True, "output_scores": True}
     batch = make_mixed(*MIXED)
@@ -144,7 +148,7 @@ def test_beams_and_return_sequences_over_images_beside_videos(model, make_mixed)
         for row, kinds in enumerate(MIXED):
             alone = model.generate(**make_mixed(kinds, start=row), **options)
             both = slice(2 * row, 2 * row + 2)
-            assert torch.equal(alone.sequences[:, -4:], together.sequences[both, -4:])
+            assert torch.equal(alone.sequences[:, -4:], together.sequences[both, -4:]), row
             assert torch.allclose(alone.sequences_scores, together.sequences_scores[both], atol=TOLERANCE)
     pruned = sharpv.prune_inputs(model, batch, STAGE_1)
     explicit = model.generate(**pruned, **options)

@@ -21,7 +21,7 @@ from transformers.utils import logging
 from sharpv.config import SharpVConfig
 from sharpv.errors import InputError
 from sharpv.hf.attach import attach
-from sharpv.hf.families import require_family
+from sharpv.hf.families import require_family, require_release
 from sharpv.hf.pllava import POOLING_SHAPE, is_pllava, load_pllava
 from sharpv.report import Report
 from sharpv.tiny.load import TOY_PREFIX, toy_path
@@ -223,7 +223,7 @@ def _from_pretrained(source: str, dtype: torch.dtype | str) -> tuple[PreTrainedM
             f"got {source!r}, a PLLaVA, which is read from a folder: "
             f"`hf download {source} --local-dir pllava`, then give that folder"
         )
-    require_family(config.model_type)
+    require_release(require_family(config.model_type))
     processor = AutoProcessor.from_pretrained(source)
     return AutoModelForImageTextToText.from_pretrained(source, dtype=dtype), processor
 
