@@ -1,6 +1,7 @@
 """Assisted decoding: a draft model beside an attached one, and what is refused."""
 
 import copy
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -141,6 +142,24 @@ def test_prompt_lookup_may_draft_placeholders_only_where_they_are_suppressed(mod
         drafted = run(model, inputs, options | {"prompt_lookup_num_tokens": DRAFTED})
     assert torch.equal(drafted.sequences, greedy.sequences)
     assert distance(drafted, greedy) < TOLERANCE
+
+
+def test_a_forward_of_the_callers_own_is_called_and_comes_back(model, inputs, monkeypatch):
+    """As accelerate puts one on the instance."""
+    passes, forward = [], model.forward
+
+    @functools.wraps(forward)
+    def own(*args: Any, **kwargs: Any) -> Any:
+        passes.append(kwargs["input_ids"].shape[1])
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(model, "forward", own)
+    with sharpv.attach(model, TEXT_ONLY) as session:
+        drafted = run(model, inputs, ASSISTED | {"prompt_lookup_num_tokens": DRAFTED})
+        assert model.forward is own
+        greedy = run(model, inputs, ASSISTED)
+    assert distance(drafted, greedy) < TOLERANCE
+    assert passes[0] == session.report.prompt_tokens_kept[0]
 
 
 Turn = Callable[..., Any]

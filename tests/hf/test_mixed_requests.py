@@ -21,9 +21,11 @@ from tests.hf.conftest import (
     STAGE_1,
     TEXT_ONLY,
     clip,
+    distance,
     same_output,
     video_tokens,
 )
+from tests.hf.test_generation import deaf_to_its_own_deprecation
 
 TOLERANCE = 1e-5  # float32, sums in another order; Gemma 4 scales its logits up
 OF_VIDEO = sorted(name for name, family in FAMILIES.items() if family.modality == "video")
@@ -156,6 +158,19 @@ def test_beams_and_return_sequences_over_images_beside_videos(model, make_mixed,
         attached = model.generate(**batch, **options)
     assert torch.equal(explicit.sequences[:, -4:], attached.sequences[:, -4:])
     assert torch.allclose(explicit.sequences_scores, attached.sequences_scores, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("family", ["llava_onevision", "qwen3_vl"], indirect=True)
+def test_drafts_beside_an_image_and_a_video(model, make_mixed):
+    inputs = make_mixed(["image", "video"])
+    pictures = {getattr(model.config, name, None) for name in ("image_token_id", "video_token_id")}
+    options = GREEDY | {"suppress_tokens": sorted(pictures - {None})}
+    with sharpv.attach(model, TEXT_ONLY):
+        greedy = model.generate(**inputs, **options)
+        with deaf_to_its_own_deprecation():
+            drafted = model.generate(**inputs, **options, prompt_lookup_num_tokens=3)
+    assert torch.equal(drafted.sequences, greedy.sequences)
+    assert distance(drafted, greedy) < TOLERANCE
 
 
 @pytest.mark.parametrize("family", WITH_IMAGES, indirect=True)
