@@ -13,7 +13,9 @@ from torch import Tensor
 from sharpv.hf.families import require_family
 from sharpv.hf.features import encode_video
 
-__all__ = ["encode_once"]
+__all__ = ["encode_once", "encoded_as", "features_only"]
+
+TOWER_STATES = ("last_hidden_state", "hidden_states", "attentions")
 
 
 @contextmanager
@@ -30,11 +32,27 @@ def encode_once(model: Any, inputs: Mapping[str, Any]) -> Iterator[None]:
     Raises:
         UnsupportedModelError: a model of an unknown family.
     """
+    with torch.no_grad():
+        once, _ = encode_video(model.base_model, require_family(model.config.model_type), inputs)
+    with encoded_as(model, inputs, once):
+        yield
+
+
+@contextmanager
+def encoded_as(model: Any, inputs: Mapping[str, Any], once: Any) -> Iterator[None]:
+    """Within the block, the encoder of videos runs no more: it gives what it gave for one request.
+
+    Args:
+        model: as for `encode_once`.
+        inputs: of the request that was encoded.
+        once: what `encode_video` returned for it, or `features_only` of that.
+
+    Raises:
+        UnsupportedModelError: a model of an unknown family.
+    """
     base, family = model.base_model, require_family(model.config.model_type)
     encode = getattr(base, family.encoder)
     signature = inspect.signature(encode)
-    with torch.no_grad():
-        once, _ = encode_video(base, family, inputs)
     pixels = family.pixels if family.pixels in signature.parameters else "pixel_values"
     of_one_row = len(inputs[family.pixels])
 
@@ -53,6 +71,15 @@ def encode_once(model: Any, inputs: Mapping[str, Any]) -> Iterator[None]:
             delattr(base, family.encoder)
         else:
             setattr(base, family.encoder, own)
+
+
+def features_only(encoded: Any) -> Any:
+    """Returns an encoder's output without the states of the vision tower, which would stay in memory."""
+    light = copy.copy(encoded)
+    for name in TOWER_STATES:
+        if getattr(light, name, None) is not None:
+            setattr(light, name, None)
+    return light
 
 
 def _copies(once: Any, rows: int) -> Any:

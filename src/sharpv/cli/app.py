@@ -6,6 +6,7 @@ import sharpv
 from sharpv.cli import output
 from sharpv.cli.ask import ask
 from sharpv.cli.bench import bench
+from sharpv.cli.compare import compare
 from sharpv.cli.demo import demo
 from sharpv.cli.doctor import doctor
 from sharpv.cli.eval import evaluate
@@ -41,7 +42,7 @@ def root(
     output.configure()
 
 
-for function in (demo, ask, models, doctor):
+for function in (demo, ask, compare, models, doctor):
     app.command()(command(function))
 app.command(name="eval")(command(evaluate))
 app.add_typer(bench, name="bench")

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from sharpv.cli import output
+from sharpv.cli.latency import latency
 from sharpv.cli.options import Debug
 from sharpv.cli.run import command
 
@@ -45,6 +46,20 @@ def scoring(
     output.result(run(shapes or SHAPES, dtype or DTYPES, repeats, threads, device, seed, log=output.progress))
 
 
+def reading(
+    clips: Annotated[list[str], typer.Argument(metavar="CLIP...", help="Paths.", show_default=False)],
+    frames: Annotated[int, typer.Option(min=1, help="Frames to read, evenly spread.")] = 32,
+    max_side: Annotated[int, typer.Option(min=1, help="Longer side of the scaled frames, in pixels.")] = 384,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed rounds, at least 7 to publish.")] = 7,
+    json: Annotated[bool, typer.Option("--json", help="Accepted; a bench always ends in JSON.")] = True,
+    debug: Debug = False,
+) -> None:
+    """Time reading the sampled frames of clips against decoding them in order."""
+    from sharpv.bench.reading import run
+
+    output.result(run(clips, frames, max_side, repeats, log=output.progress))
+
+
 def _shape(text: str) -> tuple[int, int, int]:
     numbers = [int(part) if part.isdecimal() else 0 for part in text.split("x")]
     if len(numbers) != 3 or min(numbers) < 1:
@@ -54,4 +69,5 @@ def _shape(text: str) -> tuple[int, int, int]:
     return numbers[0], numbers[1], numbers[2]
 
 
-bench.command()(command(scoring))
+for function in (latency, reading, scoring):
+    bench.command()(command(function))

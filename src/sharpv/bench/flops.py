@@ -1,0 +1,103 @@
+"""How many floating-point operations a request takes, part by part, without running it."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.flop_counter import FlopCounterMode
+
+from sharpv.bench.parts import encode_in_parts
+from sharpv.hf.families import Family
+
+__all__ = ["llm_flops", "on_meta", "paper_formula", "vision_flops"]
+
+
+class _ToMeta(TorchDispatchMode):
+    """Takes what meets a tensor without data for one itself: towers compute their grids on the CPU."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if any(isinstance(leaf, Tensor) and leaf.is_meta for leaf in tree_leaves((args, kwargs))):
+            args, kwargs = tree_map(_to_meta, (args, kwargs))
+        return func(*args, **kwargs)
+
+
+def _to_meta(value: Any) -> Any:
+    return value.to("meta") if isinstance(value, Tensor) else value
+
+
+def on_meta(model: Any) -> Any:
+    """Returns a model of the same class, configuration and dtype that has shapes and no data."""
+    with torch.device("meta"):
+        return type(model)(copy.deepcopy(model.config)).to(model.dtype).eval()
+
+
+def vision_flops(model: Any, family: Family, inputs: Mapping[str, Any]) -> tuple[int, int | None]:
+    """Counts the encoding of the videos of a request.
+
+    Args:
+        model: from `on_meta`.
+        family: of it.
+        inputs: what the processor returned; only shapes and the grids of patches are read.
+
+    Returns:
+        Operations of the vision tower, and of the projector; see `Encoded` for the border.
+    """
+    given = {name: _to_meta(value) if _is_float(value) else value for name, value in inputs.items()}
+    with torch.no_grad(), _ToMeta(), FlopCounterMode(display=False) as counter:
+        encoded = encode_in_parts(model.base_model, family, given, counter.get_total_flops)
+    projector = encoded.projector
+    return int(encoded.tower), None if projector is None else int(projector)
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def llm_flops(model: Any, batch: int, tokens: int) -> tuple[int, int]:
+    """Counts what the LLM does for prompts of equal length.
+
+    `torch.utils.flop_counter` counts 2 operations per multiply-accumulate of every matrix product; norms,
+    activations and softmax are not counted. Attention is counted over the full square of tokens, also above
+    the diagonal, which kernels may skip.
+
+    Args:
+        model: from `on_meta`.
+        batch: rows.
+        tokens: of each row.
+
+    Returns:
+        Operations of the prefill, with the head on each row's last token, and of one decoding step after it.
+    """
+    decoder, head = model.get_decoder(), model.get_output_embeddings()
+    width = model.get_input_embeddings().weight.shape[1]
+    embedded = torch.empty(batch, tokens, width, dtype=model.dtype, device="meta")
+    with torch.no_grad(), _ToMeta(), FlopCounterMode(display=False) as counter:
+        output = decoder(inputs_embeds=embedded, use_cache=True)
+        head(output.last_hidden_state[:, -1:])
+        prefill = counter.get_total_flops()
+        output = decoder(
+            inputs_embeds=embedded[:, :1], past_key_values=output.past_key_values, use_cache=True
+        )
+        head(output.last_hidden_state)
+        return prefill, counter.get_total_flops() - prefill
+
+
+def paper_formula(text_config: Any, tokens: int) -> int:
+    """Returns L (4 n d^2 + 2 n^2 d + 2 n d m): what papers on token pruning give as the FLOPs of a prefill.
+
+    It is FastV's (arXiv 2403.06764, section 4.1), which the papers after it took over, and counts
+    multiply-accumulates of a layer with as many heads of keys as of queries and two matrices in its MLP. The
+    exact count differs by the factor 2, by the third matrix of gated MLPs (3 n d m), by fewer heads of keys,
+    and by the head.
+
+    Args:
+        text_config: with `num_hidden_layers` (L), `hidden_size` (d), `intermediate_size` (m).
+        tokens: n, of one row.
+    """
+    n, d, m = tokens, text_config.hidden_size, text_config.intermediate_size
+    return int(text_config.num_hidden_layers * (4 * n * d**2 + 2 * n**2 * d + 2 * n * d * m))

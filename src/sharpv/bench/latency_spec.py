@@ -1,0 +1,103 @@
+"""What a latency run times, and how many tokens it has to keep."""
+
+from dataclasses import dataclass, fields, replace
+from math import ceil
+from typing import Any
+
+from sharpv.config import SharpVConfig
+from sharpv.core.select import RATIO_TOLERANCE
+from sharpv.methods import METHODS
+from sharpv.report import VideoReport
+
+__all__ = ["LatencySpec"]
+
+DEFAULT_CONFIG = SharpVConfig(retention=0.12, memory_threshold=None)
+QUESTION = "What happens in this video?"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencySpec:
+    """What is timed.
+
+    Attributes:
+        frames: read from the clip, at least 1.
+        batch: rows of the request, each with the whole clip, at least 1.
+        methods: at least one of `sharpv.methods.METHODS`, each once.
+        config: what each of them keeps, by `retention`. The default is 12 % of the tokens and no stage 2: the
+            hidden states of random weights do not say which layers have lost sight of the video.
+        repeats: timed rounds, at least 1, and 7 for a figure to publish.
+        new_tokens: tokens to generate, at least 1.
+        minutes: the whole run may take about so long, more than 0. Where encoding the clip anew in each round
+            would take longer, later rounds go on with the last encoding.
+        video: name of the caller's clip; None for the made one.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    frames: int = 32
+    batch: int = 1
+    methods: tuple[str, ...] = ("sharpv",)
+    config: SharpVConfig = DEFAULT_CONFIG
+    repeats: int = 7
+    new_tokens: int = 16
+    minutes: float = 13.0
+    video: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "batch", "repeats", "new_tokens"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise ValueError(f"LatencySpec.{name} is {value!r}: it must be a whole number of at least 1")
+        if not self.minutes > 0:
+            raise ValueError(f"LatencySpec.minutes is {self.minutes!r}: it must be more than 0")
+        unknown = [method for method in self.methods if method not in METHODS]
+        if unknown or not self.methods or len(set(self.methods)) < len(self.methods):
+            raise ValueError(
+                f"LatencySpec.methods is {self.methods!r}: it must be one or more of "
+                f"{', '.join(METHODS)}, each once"
+            )
+        if self.config.threshold is not None:
+            raise ValueError(
+                f"LatencySpec.config has threshold={self.config.threshold!r}: set retention instead, by "
+                "which the kept counts can be checked"
+            )
+        # A family that is shown a video as images has no others here.
+        object.__setattr__(self, "config", replace(self.config, images_as_frames=True))
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """One question per row of the batch."""
+        return (QUESTION,) * self.batch
+
+    def budget(self, method: str, frames: int, tokens_per_frame: int) -> int | None:
+        """Returns how many tokens of a video a method keeps; None where the video decides.
+
+        Args:
+            method: one of `METHODS`.
+            frames: n, of the video as the LLM sees it.
+            tokens_per_frame: f.
+        """
+        if self.config.retention == "adaptive":
+            return None
+        least = frames * min(self.config.min_tokens_per_frame, tokens_per_frame) if method == "sharpv" else 1
+        return max(round(float(self.config.retention) * frames * tokens_per_frame), least)
+
+    def kept_as_asked(self, method: str, video: VideoReport) -> bool:
+        """Says whether a method kept as many tokens as the configuration asks.
+
+        Adaptive counts are held against the ratios of the record, by the rule of
+        `sharpv.core.select.token_counts`.
+        """
+        f = video.tokens_per_frame
+        budget = self.budget(method, video.frames, f)
+        if budget is not None:
+            return video.tokens_kept == budget
+        least = min(self.config.min_tokens_per_frame, f)
+        asked = [min(max(ceil((ratio - RATIO_TOLERANCE) * f), least), f) for ratio in video.ratios]
+        return [sum(frame) for frame in video.kept] == asked
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain JSON values."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return values | {"methods": list(self.methods), "config": self.config.to_dict()}

@@ -1,0 +1,103 @@
+"""From timed rounds to medians and spreads, and what the operations would have allowed."""
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from sharpv.bench.phases import INPUT_PHASES, LLM_PHASES, LlmSide
+
+__all__ = ["FIRST_TOKEN_PHASES", "Round", "side_summary", "speed_up", "spread"]
+
+FIRST_TOKEN_PHASES = (*INPUT_PHASES, *LLM_PHASES)
+"""The phases whose sum is the time to first token."""
+
+Round = dict[str, float | None]
+"""Milliseconds of the input phases in one round."""
+
+
+def spread(values: Sequence[float | None]) -> list[float] | None:
+    """Returns [median, min, max], rounded to microseconds of milliseconds; None if one is missing."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values) or not known:
+        return None
+    return [round(number, 3) for number in (statistics.median(known), min(known), max(known))]
+
+
+def side_summary(given: Sequence[Round], runs: Sequence[LlmSide]) -> dict[str, Any]:
+    """Sums up one side.
+
+    Args:
+        given: milliseconds of the input phases, per round.
+        runs: the side's own, per round.
+
+    Returns:
+        `ms` of its phases, `first_token` and `per_token`; `kv_bytes`, `peak_bytes` (the most of all rounds),
+        and what was kept of the first row's video, None for dense; the largest phase of the time to first
+        token and its share, by the medians.
+    """
+    first = first_tokens(given, runs)
+    phases = {phase: spread([run.ms[phase] for run in runs]) for phase in (*LLM_PHASES, "per_token")}
+    shared = {phase: spread([one[phase] for one in given]) for phase in INPUT_PHASES}
+    spreads = {phase: {**shared, **phases}[phase] for phase in FIRST_TOKEN_PHASES}
+    medians = {phase: value[0] for phase, value in spreads.items() if value is not None}
+    largest = max(medians, key=lambda phase: medians[phase])
+    peaks = [run.peak_bytes for run in runs]
+    video = runs[-1].videos[0] if runs[-1].videos else None
+    return {
+        "ms": {**phases, "first_token": spread(first)},
+        "kv_bytes": runs[-1].kv_bytes,
+        "peak_bytes": None if None in peaks else max(peak or 0 for peak in peaks),
+        "tokens_kept": None if video is None else video.tokens_kept,
+        "tokens_total": None if video is None else video.tokens_total,
+        "largest_phase": {"name": largest, "share": round(medians[largest] / sum(medians.values()), 4)},
+    }
+
+
+def first_tokens(given: Sequence[Round], runs: Sequence[LlmSide]) -> list[float]:
+    """Returns the time to first token of each round, in milliseconds: the sum of its phases."""
+    return [
+        sum(parts.get(phase) or 0.0 for phase in FIRST_TOKEN_PHASES)
+        for parts in ({**ours, **run.ms} for ours, run in zip(given, runs, strict=True))
+    ]
+
+
+def speed_up(
+    given: Sequence[Round], dense: Sequence[LlmSide], pruned: Sequence[LlmSide], flops_ratio: float | None
+) -> dict[str, Any]:
+    """Says how much faster pruning made prefill and first token, and what it could have.
+
+    Args:
+        given: milliseconds of the input phases, per round.
+        dense: the dense side's rounds.
+        pruned: a pruned side's, in the same order.
+        flops_ratio: operations of the dense prefill over those of the pruned one; None if not counted.
+
+    Returns:
+        For `prefill` and `first_token`: `reached`, the ratio of both sides in each round; `ideal`; and
+        `share`, the median reached over the ideal. The ideal prefill is faster by the ratio of operations.
+        The ideal time to first token is the dense one with the ideal prefill, all else as measured, and
+        choosing the tokens free.
+    """
+    pairs = list(zip(dense, pruned, strict=True))
+    prefill = [_ms(one, "prefill") / _ms(other, "prefill") for one, other in pairs]
+    whole = first_tokens(given, dense)
+    first = [one / other for one, other in zip(whole, first_tokens(given, pruned), strict=True)]
+    ideal_first = None
+    if flops_ratio is not None:
+        prefills = [_ms(side, "prefill") for side in dense]
+        ideal_first = statistics.median(
+            total / (total - part * (1 - 1 / flops_ratio))
+            for total, part in zip(whole, prefills, strict=True)
+        )
+    return {"prefill": _against(prefill, flops_ratio), "first_token": _against(first, ideal_first)}
+
+
+def _ms(side: LlmSide, phase: str) -> float:
+    value = side.ms[phase]
+    assert value is not None
+    return value
+
+
+def _against(reached: Sequence[float], ideal: float | None) -> dict[str, Any]:
+    share = None if ideal is None else round(statistics.median(reached) / ideal, 4)
+    return {"reached": spread(reached), "ideal": None if ideal is None else round(ideal, 3), "share": share}

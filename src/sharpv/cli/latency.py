@@ -1,0 +1,149 @@
+"""`sharpv bench latency`: where the time to first token goes, dense and pruned."""
+
+import json as jsonlib
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sharpv.cli import output
+from sharpv.cli.options import Debug, Device, Dtype, Model
+from sharpv.config import SharpVConfig
+
+if TYPE_CHECKING:
+    from sharpv.bench.latency_spec import LatencySpec
+    from sharpv.hf.ask import VideoModel
+
+__all__ = ["latency"]
+
+CLIP_SIZE = (360, 640)
+CLIP_FPS = 24.0
+CLIP_FRAMES = 240
+
+
+def latency(
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            help="A published size with random weights: llava-onevision-0.5b, llava-onevision-7b, "
+            "qwen2.5-vl-3b, qwen2.5-vl-7b or qwen3-vl-4b."
+        ),
+    ] = None,
+    model: Model = None,
+    frames: Annotated[int, typer.Option(min=1, help="Frames to read, evenly spread.")] = 32,
+    batch: Annotated[int, typer.Option(min=1, help="Rows, each with the whole clip.")] = 1,
+    retention: Annotated[str, typer.Option(help="Share of tokens to keep, or 'adaptive'.")] = "0.12",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="What chooses the tokens, repeatable (sharpv, random, uniform). [default: sharpv]"),
+    ] = None,
+    memory_threshold: Annotated[
+        float | None,
+        typer.Option(help="Layers less similar than this drop their video. [default: off]"),
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed rounds, at least 7 to publish.")] = 7,
+    new_tokens: Annotated[int, typer.Option(min=1, help="Tokens to generate.")] = 16,
+    minutes: Annotated[
+        float, typer.Option(help="Past this, later rounds no longer encode the clip anew.")
+    ] = 13.0,
+    video: Annotated[
+        str | None, typer.Option(help="A clip of your own. [default: a made one, 640 x 360]")
+    ] = None,
+    dtype: Dtype = "auto",
+    device: Device = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Also write the JSON here.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the line of JSON only.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Time each phase up to the first token, and each token after it: dense and pruned, in turn.
+
+    Checks first that SharpV switched off is exactly the dense model. Random weights are as fast as trained
+    ones, but which tokens move is noise to them: set the share of tokens by --retention. The last line is
+    JSON, for `sharpv compare`.
+    """
+    if (shape is None) == (model is None):
+        raise typer.BadParameter("give one of the two: a published size, or -m", param_hint="--shape")
+    if out is not None and not out.resolve().parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {out.parent}", param_hint="--out")
+    spec = _spec(
+        _retention(retention),
+        memory_threshold,
+        frames=frames,
+        batch=batch,
+        methods=tuple(method or ["sharpv"]),
+        repeats=repeats,
+        new_tokens=new_tokens,
+        minutes=minutes,
+        video=Path(video).name if video else None,
+    )
+    from sharpv.bench.latency import run
+    from sharpv.cli.latency_show import show_card, show_result
+
+    loaded = _load(shape, model, dtype, device)
+    with TemporaryDirectory(prefix="sharpv-bench-") as folder:
+        path = video or _made_clip(Path(folder), frames)
+        result = run(loaded, spec, path, on_card=_nothing if json else show_card, log=output.progress)
+    if not json:
+        show_result(result, random_weights=shape is not None)
+    if out is not None:
+        out.write_text(jsonlib.dumps(result, allow_nan=False) + "\n")
+    output.result(result)
+
+
+def _spec(retention: Any, memory_threshold: float | None, **given: Any) -> "LatencySpec":
+    """Builds the specification; what the user got wrong is a usage error."""
+    from sharpv.bench.latency_spec import LatencySpec
+    from sharpv.methods import find_pruner
+
+    try:
+        config = SharpVConfig(retention=retention, memory_threshold=memory_threshold)
+        spec = LatencySpec(config=config, **given)
+        for method in spec.methods:
+            find_pruner(method).check(spec.config)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return spec
+
+
+def _nothing(card: dict[str, Any]) -> None:
+    """Shows no card."""
+
+
+def _retention(text: str) -> Any:
+    try:
+        value: Any = text if text == "adaptive" else float(text)
+        SharpVConfig(retention=value)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r}: give a number in (0, 1], or 'adaptive'", param_hint="--retention"
+        ) from None
+    return value
+
+
+def _load(shape: str | None, model: str | None, dtype: str, device: str | None) -> "VideoModel":
+    from sharpv.hf.ask import find_device, load_model
+
+    if model is not None:
+        output.progress(f"loading {model} ...")
+        return load_model(model, dtype, device)
+    from sharpv.bench.random_weights import open_shape
+    from sharpv.hf.ask import DTYPES
+    from sharpv.tiny.shapes import SHAPES
+
+    name = str(shape)
+    for value, accepted, option in ((name, SHAPES, "--shape"), (dtype, DTYPES, "--dtype")):
+        if value not in accepted:
+            raise typer.BadParameter(f"{value!r} is none of {', '.join(accepted)}", param_hint=option)
+    output.progress(f"building {name} with random weights ...")
+    return open_shape(name, dtype, find_device(device))
+
+
+def _made_clip(folder: Path, frames: int) -> str:
+    from sharpv.tiny.clip import moving_square
+    from sharpv.video import write_video
+
+    height, width = CLIP_SIZE
+    path = folder / "clip.mp4"
+    write_video(moving_square(max(frames, CLIP_FRAMES), height, width), path, fps=CLIP_FPS)
+    return str(path)
