@@ -1,6 +1,7 @@
 """The toy in the box, and a run small enough to be a test."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,18 @@ EVERY = choose_conditions((ALL,))
 FEW = choose_conditions(["sharpv", "random", "blind"])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
+@contextmanager
+def on_one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    with on_one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -43,4 +50,6 @@ def small(**given) -> AccuracySpec:
 def finished(toy, tmp_path_factory) -> tuple[Path, dict]:
     """A run under all conditions: its folder and its summary."""
     folder = tmp_path_factory.mktemp("run")
-    return folder, run(toy, small(conditions=EVERY), folder)
+    # Fixtures of the session come before those of a module.
+    with on_one_thread():
+        return folder, run(toy, small(conditions=EVERY), folder)
