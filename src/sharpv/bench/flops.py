@@ -90,7 +90,7 @@ def llm_flops(model: Any, batch: int, tokens: int) -> tuple[int, int]:
 def paper_formula(text_config: Any, tokens: int) -> int:
     """Returns L (4 n d^2 + 2 n^2 d + 2 n d m): what papers on token pruning give as the FLOPs of a prefill.
 
-    It is FastV's (arXiv 2403.06764, section 4.1), which the papers after it took over, and counts
+    It is FastV's (arXiv 2403.06764), which the papers after it took over, and counts
     multiply-accumulates of a layer with as many heads of keys as of queries and two matrices in its MLP. The
     exact count differs by the factor 2, by the third matrix of gated MLPs (3 n d m), by fewer heads of keys,
     and by the head.
