@@ -29,6 +29,7 @@ check: $(VENV)/.installed
 	$(BIN)/mypy --strict $(STRICT)
 	$(BIN)/lint-imports
 	$(BIN)/python docs/check.py
+	$(BIN)/python docs/performance.py --check
 
 # After `make test`: docs/supported.md says what its tests found.
 supported: $(VENV)/.installed
