@@ -10,19 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sharpv.cli.latency_show import PHASES
+
 PAGE, RESULTS = Path("docs/performance.md"), Path("docs/performance")
 TABLES = re.compile(r"(<!-- ([\w.-]+) by docs/performance.py -->\n).*?(<!-- end -->)", re.DOTALL)
-PHASES = {
-    "read": "read and decode",
-    "preprocess": "preprocess",
-    "vision_tower": "vision tower",
-    "projector": "projector",
-    "scoring": "score and select",
-    "prefill": "LLM prefill",
-    "rest": "rest of `generate()`",
-    "first_token": "**first token**",
-    "per_token": "each later token",
-}
+ROWS = PHASES | {"first_token": "**first token**", "per_token": "each later token"}
 
 
 def milliseconds(spread: list[float] | None) -> str:
@@ -48,7 +40,7 @@ def tables(result: dict[str, Any]) -> str:
         "| milliseconds | " + " | ".join(sides) + " |",
         "|---" * (len(sides) + 1) + "|",
     ]
-    for phase, name in PHASES.items():
+    for phase, name in ROWS.items():
         cells = [milliseconds({**result["shared"]["ms"], **side["ms"]}[phase]) for side in sides.values()]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     shares = [
@@ -71,7 +63,7 @@ def tables(result: dict[str, Any]) -> str:
         for what, found in side.get("speed_up", {}).items():
             median, low, high = found["reached"]
             lines.append(
-                f"| {name}: {PHASES[what]} | {found['ideal']:.2f} | {median:.2f} ({low:.2f}-{high:.2f}) | "
+                f"| {name}: {ROWS[what]} | {found['ideal']:.2f} | {median:.2f} ({low:.2f}-{high:.2f}) | "
                 f"{found['share']:.0%} |"
             )
     return "\n".join(lines) + "\n"

@@ -26,6 +26,10 @@ def family(request) -> str:
     return request.param
 
 
+every_family = pytest.mark.parametrize("family", sorted(FAMILIES), indirect=True)
+"""What holds also where only the prompt of `generate()` is shortened."""
+
+
 def middle_threshold(model, requests) -> float:
     """A threshold that some layers pass and others do not."""
     with sharpv.attach(model, Config(memory_threshold=-1.0)) as session:
@@ -40,6 +44,7 @@ def full_attention_layers(config) -> int:
     return kinds.count("full_attention")
 
 
+@every_family
 def test_switched_off_is_bit_exact(model, attention, requests):
     dense = model.generate(**requests, **GREEDY)
     with sharpv.attach(model, OFF) as session:
@@ -180,6 +185,7 @@ def test_beams_of_a_ragged_batch_equal_each_row_alone(model, make_inputs, batch)
             assert torch.equal(new, together.sequences[row, batch["input_ids"].shape[1] :])
 
 
+@every_family
 @pytest.mark.usefixtures("beams_work")
 def test_prune_inputs_serves_beams_of_a_ragged_batch(model, batch):
     beams = GREEDY | {"num_beams": 2}

@@ -56,7 +56,8 @@ def test_supported_releases_of_transformers(model, monkeypatch, installed):
     monkeypatch.setattr(
         "sharpv._compat.version", lambda name: installed if name == "transformers" else real(name)
     )
-    sharpv.attach(model).detach()
+    with sharpv.attach(model) as session:
+        assert session.attached
 
 
 @pytest.mark.parametrize("installed", ["5.19.0", "5.22.9"])

@@ -84,7 +84,8 @@ def load_result(path: str | Path) -> dict[str, Any]:
     try:
         lines = Path(path).read_text().strip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {str(path)!r}: {error}; give a file that a bench wrote") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read {str(path)!r}: {reason}; give a file that a bench wrote") from error
     result = None
     for text in ("\n".join(lines), lines[-1] if lines else ""):
         try:
