@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sharpv.bench.clock import peak_bytes, reset_peak, seconds
+from sharpv.bench.clock import seconds, watch_peak
 from sharpv.bench.encode_once import encoded_as, features_only
 from sharpv.bench.parts import encode_in_parts
 from sharpv.errors import InputError
@@ -104,7 +104,7 @@ def run_input_side(loaded: VideoModel, path: str, frames: int, questions: tuple[
     """
     model, family = loaded.model, require_family(loaded.model.config.model_type)
     device = model.device
-    reset_peak(device)
+    peak = watch_peak(device)
     start = seconds(device)
     video = read_clip(path, frames)
     read = seconds(device)
@@ -117,7 +117,7 @@ def run_input_side(loaded: VideoModel, path: str, frames: int, questions: tuple[
         "vision_tower": encoded.tower,
         "projector": encoded.projector,
     }
-    return InputSide(inputs, features_only(encoded.output), ms, peak_bytes(device))
+    return InputSide(inputs, features_only(encoded.output), ms, peak())
 
 
 class _Marks:
@@ -167,10 +167,10 @@ def run_llm_side(
             decoder.register_forward_hook(marks.leave, with_kwargs=True),
         ]
         try:
-            reset_peak(device)
+            peak = watch_peak(device)
             start = seconds(device)
             _generate(model, given.inputs, new_tokens, marks)
-            peak = peak_bytes(device)
+            peak_bytes = peak()
         finally:
             for hook in hooks:
                 hook.remove()
@@ -186,7 +186,7 @@ def run_llm_side(
         "rest": (first - start) * 1e3 - scoring - prefill,
         "per_token": (last - first) * 1e3 / (new_tokens - 1) if new_tokens > 1 else None,
     }
-    return LlmSide(ms, marks.kv_bytes, peak, () if report is None else report.videos)
+    return LlmSide(ms, marks.kv_bytes, peak_bytes, () if report is None else report.videos)
 
 
 def _generate(model: Any, inputs: Mapping[str, Any], new_tokens: int, marks: _Marks) -> None:
