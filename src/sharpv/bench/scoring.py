@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sharpv.bench.clock import wait
 from sharpv.bench.where import where
 from sharpv.config import SharpVConfig
 from sharpv.core.scores import Scores, score
@@ -137,10 +138,10 @@ def _time(features: Tensor, repeats: int) -> dict[str, dict[str, list[float]]]:
     times: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repeats + 1):
         for name, side in sides.items():
-            _wait(features)
+            wait(features.device)
             start = time.perf_counter()
             side()
-            _wait(features)
+            wait(features.device)
             times[name].append((time.perf_counter() - start) * 1e3)
     rounds = {name: values[1:] for name, values in times.items()}
     ratios = {
@@ -151,11 +152,6 @@ def _time(features: Tensor, repeats: int) -> dict[str, dict[str, list[float]]]:
         "ms": {name: _spread(values) for name, values in rounds.items()},
         "times_sum": {name: _spread(values) for name, values in ratios.items()},
     }
-
-
-def _wait(features: Tensor) -> None:
-    if features.is_cuda:
-        torch.cuda.synchronize(features.device)
 
 
 def _spread(values: list[float]) -> list[float]:
