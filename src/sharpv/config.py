@@ -26,6 +26,9 @@ class SharpVConfig:
             features below M gives up their keys and values. None switches stage 2 off.
         min_tokens_per_frame: the least number of tokens kept per frame. 0 is the paper to the letter, which
             gives nothing to a frame that equals its predecessor.
+        bucket: the number of tokens kept of a video is rounded up to a multiple of this, at most to all of
+            them, by the most important of the others, whatever their frame. Models compiled for fixed shapes
+            then meet few lengths of prompts. 1 adds nothing.
         memory_probe: where a layer's hidden states are read: at its `"input"`, from which its keys and
             values are made, or at its `"output"`.
         positions: `"original"` keeps the position ids of kept tokens; `"compact"` renumbers them (1-D RoPE
@@ -43,6 +46,7 @@ class SharpVConfig:
     coverage: float = 0.0
     memory_threshold: float | None = 0.2
     min_tokens_per_frame: int = 1
+    bucket: int = 1
     memory_probe: Literal["input", "output"] = "input"
     positions: Literal["original", "compact"] = "original"
     images_as_frames: bool = False
@@ -61,6 +65,10 @@ class SharpVConfig:
             "min_tokens_per_frame": (
                 type(self.min_tokens_per_frame) is int and self.min_tokens_per_frame >= 0,
                 "a whole number of at least 0",
+            ),
+            "bucket": (
+                type(self.bucket) is int and self.bucket >= 1,
+                "a whole number of at least 1 (1 rounds nothing)",
             ),
             "memory_probe": (self.memory_probe in ("input", "output"), "'input' or 'output'"),
             "positions": (self.positions in ("original", "compact"), "'original' or 'compact'"),
@@ -87,6 +95,15 @@ class SharpVConfig:
     def prunes(self) -> bool:
         """Whether either stage can drop anything."""
         return self.prunes_tokens or self.memory_threshold is not None
+
+    def rounded_up(self, tokens: int, total: int) -> int:
+        """Rounds the number of tokens kept of a video up to a multiple of `bucket`.
+
+        Args:
+            tokens: kept by the rule alone.
+            total: n f, of the whole video; no more are kept.
+        """
+        return min(-(-tokens // self.bucket) * self.bucket, total)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain JSON values."""

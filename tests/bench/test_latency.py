@@ -254,6 +254,13 @@ def video(kept: list[int], ratios: list[float], f: int = 10) -> VideoReport:
         ("sharpv", SharpVConfig(), [5, 1], True),
         ("sharpv", SharpVConfig(), [6, 1], False),
         ("sharpv", SharpVConfig(), [5, 0], False),
+        ("sharpv", SharpVConfig(bucket=4), [6, 2], True),
+        ("sharpv", SharpVConfig(bucket=4), [5, 1], False),
+        ("sharpv", SharpVConfig(bucket=4), [4, 4], False),
+        ("sharpv", SharpVConfig(bucket=64), [10, 10], True),
+        ("sharpv", SharpVConfig(retention=0.25, bucket=4), [6, 2], True),
+        ("random", SharpVConfig(retention=0.25, bucket=4), [0, 8], True),
+        ("random", SharpVConfig(retention=0.25, bucket=4), [2, 3], False),
     ],
 )
 def test_what_counts_as_kept_as_asked(method, config, kept, expected):

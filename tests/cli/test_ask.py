@@ -66,6 +66,8 @@ def test_the_options_reach_the_configuration(clip, model, tmp_path):
     found = ask(clip, model, "--frames", 6, "--retention", 0.25, "--coverage", 0.5, "--no-memory")
     assert found["report"]["tokens_kept"] == round(0.25 * 6 * 16)
     assert found["report"]["layers"] == []
+    found = ask(clip, model, "--frames", 6, "--retention", 0.25, "--bucket", 32)
+    assert found["report"]["tokens_kept"] == found["report"]["config"]["bucket"] == 32
     assert ask(clip, model, "--fps", 2)["video"]["frames"] == 4
     assert ask(clip, model, "--threshold", 0)["report"]["tokens_kept"] == 12 * 16
     (tmp_path / "run.yaml").write_text("retention: 0.5\nmemory_threshold: 2.0\n")

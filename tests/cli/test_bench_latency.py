@@ -54,15 +54,16 @@ def test_tables_come_before_one_line_of_json(measured):
 
 
 def test_only_json_if_asked(model, clip):
-    result = invoke(
-        "bench", "latency", "-m", model, *SMALL, "--video", clip, "--retention", "adaptive", "--json"
-    )
+    options = ["--video", clip, "--retention", "adaptive", "--bucket", 8, "--json"]
+    result = invoke("bench", "latency", "-m", model, *SMALL, *options)
     assert result.exit_code == 0, result.output
     values = json.loads(result.stdout)
     assert values["spec"]["video"] == clip.name
     assert values["card"]["model"]["name"] == Path(model).name
     assert str(clip.parent) not in result.stdout
     assert values["spec"]["config"]["retention"] == "adaptive"
+    assert values["spec"]["config"]["bucket"] == 8
+    assert values["sides"]["sharpv"]["tokens_kept"] % 8 == 0
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,7 @@ def test_only_json_if_asked(model, clip):
         (["-m", "toy:default", "--method", "fastv"], "fastv"),
         (["-m", "toy:default", "--method", "random", "--retention", "adaptive"], "random"),
         (["-m", "toy:default", "--memory-threshold", "inf"], "memory_threshold"),
+        (["-m", "toy:default", "--bucket", "0"], "bucket"),
         (["-m", "toy:default", "--minutes", "0"], "minutes"),
         (["-m", "toy:default", "--frames", "0"], "--frames"),
         (["-m", "toy:default", "--repeats", "0"], "--repeats"),

@@ -23,6 +23,10 @@ CONFIGS = [
     SharpVConfig(retention=0.12),
     SharpVConfig(retention=0.4, coverage=0.5, min_tokens_per_frame=3),
     SharpVConfig(retention=1.0),
+    SharpVConfig(bucket=4),
+    SharpVConfig(bucket=1000),
+    SharpVConfig(threshold=1.6, bucket=7),
+    SharpVConfig(retention=0.4, coverage=0.5, bucket=16),
 ]
 SHAPES = [(1, 1, 1), (1, 21, 7), (5, 1, 13), (3, 49, 17), (7, 13, 31), (9, 24, 5)]
 SHAPE = st.tuples(st.integers(1, 7), st.integers(1, 12), st.integers(2, 6))
@@ -181,6 +185,32 @@ def test_coverage_leaves_the_rest_to_importance():
     importance[0, 8] = 1
     kept = select(scores_of(importance, [2 / 9]), SharpVConfig(coverage=0.5), grid=(3, 3))
     assert set(kept[0].nonzero().flatten().tolist()) == {anchor_order(3, 3)[0], 8}
+
+
+@given(
+    SHAPE,
+    SEED,
+    st.sampled_from([{}, {"retention": 0.2}, {"threshold": 1.6}, {"min_tokens_per_frame": 0}]),
+    st.sampled_from([0.0, 0.5]),
+    st.integers(1, 40),
+)
+@settings(max_examples=80, deadline=None)
+def test_a_bucket_is_filled_by_the_most_important_others(shape, seed, mode, coverage, bucket):
+    scores = score(features_of(shape, seed))
+    plain = select(scores, SharpVConfig(**mode, coverage=coverage)).flatten()
+    mask = select(scores, SharpVConfig(**mode, coverage=coverage, bucket=bucket)).flatten()
+    assert mask.sum() == min(math.ceil(int(plain.sum()) / bucket) * bucket, len(mask))
+    assert mask[plain].all()
+    added, left = scores.importance.flatten()[mask & ~plain], scores.importance.flatten()[~mask]
+    assert not len(added) or not len(left) or added.min() >= left.max()
+
+
+def test_a_bucket_by_hand():
+    scores = scores_of([[0.9, 0.1, 0.6, 0.6], [0.6, 0.9, 0.2, 0.6]], [0.25, 0.25])
+    assert select(scores, SharpVConfig(bucket=4)).int().tolist() == [[1, 0, 1, 1], [0, 1, 0, 0]]
+    assert select(scores, SharpVConfig(bucket=5)).int().tolist() == [[1, 0, 1, 1], [1, 1, 0, 0]]
+    assert select(scores, SharpVConfig(bucket=2)).int().tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]]
+    assert select(scores, SharpVConfig(bucket=9)).all()
 
 
 @pytest.mark.parametrize("grid", [(1, 1), (1, 7), (7, 7), (14, 14), (5, 23), (40, 30)])

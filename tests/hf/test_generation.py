@@ -277,35 +277,3 @@ def test_another_cache_is_refused_before_the_video_is_encoded(model, inputs, kin
             with pytest.raises(sharpv.InputError, match=r"shorten the prompt with sharpv\.prune_inputs"):
                 model.generate(**inputs, **GREEDY, **options)
             assert not session.owned
-
-
-class TestCompiled:
-    """The inputs seam leaves the model alone: it compiles whole. The backend only records the graph."""
-
-    @pytest.fixture(autouse=True)
-    def forget(self):
-        torch.compiler.reset()
-        yield
-        torch.compiler.reset()
-
-    @pytest.mark.parametrize("family", ["llava_onevision", "qwen3_vl"], indirect=True)
-    def test_a_forward_pass_is_one_graph(self, model, batch):
-        compiled = torch.compile(model.forward, fullgraph=True, backend="eager")
-        with torch.no_grad():
-            dense, real = model(**batch, use_cache=False).logits, batch["attention_mask"].bool()
-            for config in (OFF, STAGE_1):
-                pruned = sharpv.prune_inputs(model, batch, config)
-                expected = model(**pruned, use_cache=False).logits
-                assert torch.equal(compiled(**pruned, use_cache=False).logits, expected)
-                if config is OFF:
-                    assert float((expected - dense)[real].abs().max()) < TOLERANCE
-                else:
-                    assert expected.shape[1] < dense.shape[1]
-
-    @pytest.mark.parametrize("family", ["qwen2_5_vl"], indirect=True)
-    def test_generate_with_a_static_cache(self, model, inputs, monkeypatch):
-        pruned = sharpv.prune_inputs(model, inputs, STAGE_1)
-        plain = run(model, pruned, GREEDY)
-        compiled = torch.compile(model.forward, fullgraph=True, backend="eager")
-        monkeypatch.setattr(model, "forward", compiled)
-        assert distance(run(model, pruned, GREEDY | READING["static"]), plain) < TOLERANCE

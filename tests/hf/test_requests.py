@@ -250,6 +250,7 @@ def test_a_budget_is_kept_to_the_token(model, batch, retention):
         {"threshold": 1.2},
         {"coverage": 0.5},
         {"min_tokens_per_frame": 5},
+        {"bucket": 16},
         {"threshold": 9.0, "min_tokens_per_frame": 0},
     ],
 )

@@ -33,6 +33,12 @@ def test_exactly_the_budget_is_kept_and_never_nothing(pruner, n, f, share):
     assert len(kept(pruner, n, f, share)) == max(round(share * n * f), 1)
 
 
+@pytest.mark.parametrize(("bucket", "expected"), [(1, 5), (4, 8), (5, 5), (7, 7), (64, 20)])
+@pytest.mark.parametrize("pruner", BLIND, ids=repr)
+def test_a_bucket_rounds_the_budget_up(pruner, bucket, expected):
+    assert pruner.select(features(2, 10), half(0.25, bucket=bucket)).mask.sum() == expected
+
+
 @settings(deadline=None)
 @given(n=st.integers(1, 32), f=st.integers(1, 256), data=st.data())
 def test_a_share_made_of_a_count_gives_that_count(n, f, data):

@@ -81,13 +81,14 @@ class LatencySpec:
         if self.config.retention == "adaptive":
             return None
         least = frames * min(self.config.min_tokens_per_frame, tokens_per_frame) if method == "sharpv" else 1
-        return max(round(float(self.config.retention) * frames * tokens_per_frame), least)
+        share = round(float(self.config.retention) * frames * tokens_per_frame)
+        return self.config.rounded_up(max(share, least), frames * tokens_per_frame)
 
     def kept_as_asked(self, method: str, video: VideoReport) -> bool:
         """Says whether a method kept as many tokens as the configuration asks.
 
         Adaptive counts are held against the ratios of the record, by the rule of
-        `sharpv.core.select.token_counts`.
+        `sharpv.core.select.token_counts`; what `bucket` adds may stand in any frame.
         """
         f = video.tokens_per_frame
         budget = self.budget(method, video.frames, f)
@@ -95,7 +96,10 @@ class LatencySpec:
             return video.tokens_kept == budget
         least = min(self.config.min_tokens_per_frame, f)
         asked = [min(max(ceil((ratio - RATIO_TOLERANCE) * f), least), f) for ratio in video.ratios]
-        return [sum(frame) for frame in video.kept] == asked
+        rounded = self.config.rounded_up(sum(asked), video.tokens_total)
+        return video.tokens_kept == rounded and all(
+            sum(frame) >= count for frame, count in zip(video.kept, asked, strict=True)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain JSON values."""

@@ -8,6 +8,7 @@ import typer
 
 from sharpv.cli import output
 from sharpv.cli.options import (
+    Bucket,
     ConfigFile,
     Coverage,
     Debug,
@@ -52,6 +53,7 @@ def ask(
     retention: Retention = None,
     threshold: Threshold = None,
     coverage: Coverage = None,
+    bucket: Bucket = None,
     memory_threshold: MemoryThreshold = None,
     no_memory: NoMemory = False,
     dense: Dense = False,
@@ -70,6 +72,7 @@ def ask(
         "retention": retention,
         "threshold": threshold,
         "coverage": coverage,
+        "bucket": bucket,
         "memory_threshold": memory_threshold,
     }
     settings = _settings(

@@ -42,6 +42,9 @@ def latency(
         float | None,
         typer.Option(help="Layers less similar than this drop their video. [default: off]"),
     ] = None,
+    bucket: Annotated[
+        int, typer.Option(help="Round the number of tokens kept up to a multiple of this.")
+    ] = 1,
     repeats: Annotated[int, typer.Option(min=1, help="Timed rounds, at least 7 to publish.")] = 7,
     new_tokens: Annotated[int, typer.Option(min=1, help="Tokens to generate.")] = 16,
     minutes: Annotated[
@@ -67,8 +70,7 @@ def latency(
     if out is not None and not out.resolve().parent.is_dir():
         raise typer.BadParameter(f"there is no folder {out.parent}", param_hint="--out")
     spec = _spec(
-        _retention(retention),
-        memory_threshold,
+        {"retention": _retention(retention), "memory_threshold": memory_threshold, "bucket": bucket},
         frames=frames,
         batch=batch,
         methods=tuple(method or ["sharpv"]),
@@ -91,14 +93,13 @@ def latency(
     output.result(result)
 
 
-def _spec(retention: Any, memory_threshold: float | None, **given: Any) -> "LatencySpec":
+def _spec(config: dict[str, Any], **given: Any) -> "LatencySpec":
     """Builds the specification; what the user got wrong is a usage error."""
     from sharpv.bench.latency_spec import LatencySpec
     from sharpv.methods import find_pruner
 
     try:
-        config = SharpVConfig(retention=retention, memory_threshold=memory_threshold)
-        spec = LatencySpec(config=config, **given)
+        spec = LatencySpec(config=SharpVConfig(**config), **given)
         for method in spec.methods:
             find_pruner(method).check(spec.config)
     except ValueError as error:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "Bucket",
     "ClipFrames",
     "ConfigFile",
     "Coverage",
@@ -63,6 +64,10 @@ Threshold = Annotated[
 ]
 Coverage = Annotated[
     float | None, typer.Option(help="Share of each frame's tokens spent on fixed places. [default: 0]")
+]
+Bucket = Annotated[
+    int | None,
+    typer.Option(help="Round the number of tokens kept up to a multiple of this. [default: 1]"),
 ]
 MemoryThreshold = Annotated[
     float | None, typer.Option(help="Layers less similar than this drop their video. [default: 0.2]")

@@ -41,7 +41,7 @@ def score(features: Tensor, spatial_weight: float = 1.0) -> Scores:
 
 
 def token_counts(scores: Scores, config: SharpVConfig) -> list[int]:
-    """Returns how many tokens each frame keeps."""
+    """Returns how many tokens each frame keeps, before `bucket` adds to them."""
     importance: list[Vector] = scores.importance.tolist()
     ratios: Vector = scores.ratios.tolist()
     n, f = len(importance), len(importance[0])
@@ -71,6 +71,10 @@ def select(scores: Scores, config: SharpVConfig, grid: tuple[int, int] | None = 
             if len(kept) < k:
                 kept.add(i)
         mask.append([i in kept for i in range(f)])
+    others = [(-importance[t][i], t, i) for t, frame in enumerate(mask) for i in range(f) if not frame[i]]
+    for _, t, i in sorted(others):
+        if sum(map(sum, mask)) % config.bucket:
+            mask[t][i] = True
     return torch.tensor(mask)
 
 

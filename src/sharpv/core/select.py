@@ -42,7 +42,8 @@ def select(scores: Scores, config: SharpVConfig, grid: tuple[int, int] | None = 
 
     Each frame keeps its `token_counts` most important tokens; the lower index wins ties. With `coverage` c,
     the first `round(c k_t)` positions of `anchor_order` go first, whatever their importance (not the
-    paper's).
+    paper's). With `bucket` b, the most important of the other tokens, whatever their frame, make the number
+    of tokens a multiple of b, or all.
 
     Args:
         scores: from `score`, with `config.spatial_weight` already in their importance.
@@ -66,7 +67,8 @@ def select(scores: Scores, config: SharpVConfig, grid: tuple[int, int] | None = 
         rank = torch.empty_like(order).scatter_(0, order, places)
         importance = importance.masked_fill(rank < anchors, torch.inf)
     best = importance.argsort(dim=-1, descending=True, stable=True)
-    return torch.zeros_like(best, dtype=torch.bool).scatter_(-1, best, places < counts)
+    mask = torch.zeros_like(best, dtype=torch.bool).scatter_(-1, best, places < counts)
+    return mask if config.bucket == 1 else _fill_bucket(mask, scores.importance, config.bucket)
 
 
 @torch.no_grad()
@@ -76,7 +78,7 @@ def token_counts(scores: Scores, config: SharpVConfig) -> Tensor:
     Adaptive: `k_t = ceil(r_t f)`, where r_t counts as known to 1e-5, so that r = 0.5 + 3e-8 of 10 tokens is
     5 and not 6. Budget: `round(retention n f)` over the whole video, in proportion to r_t (`_share`).
     Threshold K: the tokens with `I >= K`. In all three, a frame keeps at least `min_tokens_per_frame` and at
-    most f.
+    most f. What `bucket` adds is not counted.
 
     Args:
         scores: from `score`.
@@ -96,6 +98,16 @@ def token_counts(scores: Scores, config: SharpVConfig) -> Tensor:
         weights = (scores.ratios.double() * RATIO_UNITS).round().long().tolist()
         counts = torch.tensor(_share(total, weights, least, f), device=scores.ratios.device)
     return counts.clamp(least, f)
+
+
+def _fill_bucket(mask: Tensor, importance: Tensor, bucket: int) -> Tensor:
+    """Adds the most important other tokens of the video until their number is a multiple of `bucket`."""
+    # Counted as a tensor: a number would make the device wait.
+    lack = -mask.sum() % bucket
+    # The kept ones come last. Where fewer than `lack` others are left, all are kept.
+    best = importance.masked_fill(mask, -torch.inf).flatten().argsort(descending=True, stable=True)
+    ranks = torch.arange(len(best), device=best.device)
+    return mask | torch.zeros_like(best, dtype=torch.bool).scatter_(0, best, ranks < lack).view_as(mask)
 
 
 def _share(total: int, weights: list[int], least: int, most: int) -> list[int]:

@@ -81,8 +81,11 @@ def require_budget(name: str, config: SharpVConfig) -> None:
 
 
 def budget(config: SharpVConfig, n: int, f: int) -> int:
-    """Returns how many tokens of a video a float retention keeps: `round(retention n f)`, at least 1."""
-    return max(round(float(config.retention) * n * f), 1)
+    """Returns how many tokens of a video a float retention keeps.
+
+    `round(retention n f)`, at least 1, rounded up to a multiple of `bucket`, at most n f.
+    """
+    return config.rounded_up(max(round(float(config.retention) * n * f), 1), n * f)
 
 
 def keep_places(places: Tensor, features: Tensor) -> Selection:

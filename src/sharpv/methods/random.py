@@ -16,9 +16,10 @@ __all__ = ["Random"]
 class Random:
     """Keeps `round(retention n f)` tokens of the whole video, at least 1, each set equally likely.
 
-    A frame may get none. The choice depends on the seed, n and f alone: the same request gives the same mask
-    on every device and in every batch, and so does another video of the same shape. For masks that are
-    independent from video to video, attach with another seed for each.
+    Their number is rounded up to a multiple of the configuration's `bucket`. A frame may get none. The choice
+    depends on the seed, n and f alone: the same request gives the same mask on every device and in every
+    batch, and so does another video of the same shape. For masks that are independent from video to video,
+    attach with another seed for each.
 
     Attributes:
         seed: any whole number that `torch.Generator.manual_seed` takes.

@@ -16,8 +16,9 @@ __all__ = ["Uniform"]
 class Uniform:
     """Keeps k = `round(retention n f)` tokens of the whole video, at least 1, at an even stride.
 
-    In raster order of (frame, token), from the first token to the last: the j-th kept token, j = 0, ...,
-    k - 1, is number `j (n f - 1) / (k - 1)`, rounded half up. A frame may get none.
+    k is rounded up to a multiple of the configuration's `bucket`. In raster order of (frame, token), from the
+    first token to the last: the j-th kept token, j = 0, ..., k - 1, is number `j (n f - 1) / (k - 1)`,
+    rounded half up. A frame may get none.
     """
 
     name: ClassVar[str] = "uniform"
