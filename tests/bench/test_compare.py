@@ -84,6 +84,21 @@ def test_scoring_results_too():
     assert {"4x6x8 float32: sum ms", "4x6x8 float32: sharpv / sum"} < rows
 
 
+def test_growth_results_too():
+    point = {"frames": 8, "batch": 2, "sides": {"dense": LATENCY["sides"]["dense"]}}
+    before = {**LATENCY, "bench": "growth", "points": [point]}
+    after = {**before, "commit": "b"}
+    found = compare(before, after)
+    assert [row.name for row in found.rows] == [
+        "8 frames x 2, dense: prefill ms",
+        "8 frames x 2, dense: scoring ms",
+        "8 frames x 2, dense: KV bytes",
+    ]
+    assert found.settings == (("commit", "a", "b"),)
+    with pytest.raises(InputError, match="not whole"):
+        compare(before, {**after, "points": [{"frames": 8}]})
+
+
 def test_benches_and_cases_must_match():
     timed = scoring.run([(4, 6, 8)], ["float32"], repeats=1)
     with pytest.raises(InputError, match=r"`bench latency` and `bench scoring`"):

@@ -1,6 +1,7 @@
 """Models and clips to ask about."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -9,7 +10,18 @@ import torch
 
 from sharpv.tiny.clip import moving_square
 from sharpv.tiny.random import RANDOM_MODELS
+from sharpv.tiny.shapes import SHAPES
 from sharpv.video import write_video
+
+SMALL_TEXT = {
+    "num_hidden_layers": 2,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "vocab_size": 400,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+SMALL_TOWER = {"num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,3 +57,12 @@ def clip(tmp_path) -> Path:
     path = tmp_path / "clip.mp4"
     write_video(moving_square(frames=12, height=96, width=128), path, fps=6)
     return path
+
+
+@pytest.fixture
+def small_shape(monkeypatch) -> str:
+    """Adds a shape of two decoder layers, and frames of the usual size."""
+    whole = SHAPES["llava-onevision-0.5b"]
+    small = replace(whole, text={**whole.text, **SMALL_TEXT}, vision={**whole.vision, **SMALL_TOWER})
+    monkeypatch.setitem(SHAPES, "small", small)
+    return "small"

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from typer.testing import CliRunner
 
 from sharpv.bench import ceilings, random_weights
 from sharpv.cli.app import app
-from sharpv.tiny.shapes import SHAPES
 
 SMALL = ["--frames", "4", "--repeats", "2", "--new-tokens", "2"]
 
@@ -83,6 +81,9 @@ def test_only_json_if_asked(model, clip):
         (["-m", "toy:default", "--minutes", "0"], "minutes"),
         (["-m", "toy:default", "--frames", "0"], "--frames"),
         (["-m", "toy:default", "--repeats", "0"], "--repeats"),
+        (["-m", "toy:default", "--layers", "1"], "--layers"),
+        (["--shape", "qwen3-vl-4b", "--layers", "0"], "--layers"),
+        (["--shape", "qwen3-vl-4b", "--layers", "37"], "qwen3-vl-4b has 36"),
         (["-m", "toy:default", "-o", "nowhere/else/a.json"], "nowhere"),
     ],
 )
@@ -92,16 +93,8 @@ def test_wrong_options_are_usage_errors(options, said):
     assert said in result.stderr.replace("\n", " ")
 
 
-SMALL_TEXT = {"num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 96, "vocab_size": 400}
-SMALL_TOWER = {"num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}
-
-
-def test_a_shape_runs_with_random_weights(monkeypatch, clip):
-    whole = SHAPES["llava-onevision-0.5b"]
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
-    small = replace(whole, text={**whole.text, **SMALL_TEXT, **heads}, vision={**whole.vision, **SMALL_TOWER})
-    monkeypatch.setitem(SHAPES, "small", small)
-    options = ["--shape", "small", "--dtype", "bfloat16", "--device", "cpu", "--video", clip]
+def test_a_shape_runs_with_random_weights(small_shape, clip):
+    options = ["--shape", small_shape, "--dtype", "bfloat16", "--device", "cpu", "--video", clip]
     result = invoke("bench", "latency", *options, *SMALL)
     assert result.exit_code == 0, result.output
     values = json.loads(result.stdout.splitlines()[-1])
@@ -110,6 +103,16 @@ def test_a_shape_runs_with_random_weights(monkeypatch, clip):
     assert values["card"]["request"]["tokens_per_frame"] == 196
     assert values["sides"]["sharpv"]["tokens_kept"] == round(0.12 * 4 * 196)
     assert "random weights" in result.stdout
+    assert "layers: its prefill" not in result.stdout
+
+
+def test_a_part_of_a_shape_says_so(small_shape, clip):
+    options = ["--shape", small_shape, "--layers", "1", "--device", "cpu", "--video", clip]
+    result = invoke("bench", "latency", *options, *SMALL, "--repeats", "1")
+    assert result.exit_code == 0, result.output
+    model = json.loads(result.stdout.splitlines()[-1])["card"]["model"]
+    assert (model["name"], model["layers"]) == ("small, 1 of 2 layers", [1, 2])
+    assert "the LLM has 1 of 2 layers: its prefill" in result.stdout
 
 
 def test_a_shape_that_does_not_fit_is_refused_before_it_is_built(monkeypatch):

@@ -40,6 +40,32 @@ def test_a_shape_says_nothing_that_its_configuration_does_not_know(name):
                 assert known[key] == value or list(known[key]) == value
 
 
+@pytest.mark.parametrize("layers", [1, 4])
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_cut_shape_has_the_first_layers_and_all_the_rest(name, layers):
+    whole, cut = (build_shape(name, device="meta", layers=given)[0] for given in (None, layers))
+    assert len(whole.get_decoder().layers) == SHAPES[name].layers
+    shapes, kept = (
+        {name: weight.shape for name, weight in model.named_parameters()} for model in (whole, cut)
+    )
+    dropped = {
+        name: shape
+        for name, shape in shapes.items()
+        if "language_model.layers." in name and int(name.split("layers.")[1].split(".")[0]) >= layers
+    }
+    assert kept.items() == (shapes.items() - dropped.items())
+    text = cut.config.text_config
+    assert text.num_hidden_layers == len(cut.get_decoder().layers) == layers
+    assert len(getattr(text, "layer_types", None) or [None] * layers) == layers
+    assert cut.config.vision_config.to_dict() == whole.config.vision_config.to_dict()
+
+
+@pytest.mark.parametrize("layers", [0, -1, 37])
+def test_layers_that_a_shape_does_not_have_are_refused(layers):
+    with pytest.raises(InputError, match=rf"got {layers} layers of shape 'qwen3-vl-4b': it must be 1 to 36"):
+        build_shape("qwen3-vl-4b", device="meta", layers=layers)
+
+
 def test_a_frame_of_the_llava_shapes_has_196_tokens():
     _, processor = build_shape("llava-onevision-0.5b", device="meta")
     clip = [torch.zeros(2, 3, 64, 80, dtype=torch.uint8)]

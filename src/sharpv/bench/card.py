@@ -12,10 +12,10 @@ from sharpv.bench.flops import llm_flops, on_meta, paper_formula, vision_flops
 from sharpv.bench.latency_spec import LatencySpec
 from sharpv.bench.parts import tower_and_projector
 from sharpv.hf.ask import VideoModel
-from sharpv.hf.families import Family, require_family
+from sharpv.hf.families import require_family
 from sharpv.hf.layout import VideoLayout, video_placeholders
 
-__all__ = ["describe", "prompt_flops"]
+__all__ = ["describe", "describe_model", "layout_and_prompt", "prompt_flops"]
 
 
 def describe(loaded: VideoModel, spec: LatencySpec, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -27,26 +27,19 @@ def describe(loaded: VideoModel, spec: LatencySpec, inputs: dict[str, Any]) -> d
         inputs: of the request, from `preprocess`.
 
     Returns:
-        `model` (name, family, dtype, bytes of weights, parameters by part), `request` (rows, frames and
-        tokens per frame as the LLM sees them, tokens of a prompt, of these of video), `kv_bytes_per_token`,
-        `flops` by part for the whole batch, dense and, where the budget is known before, pruned; and
-        `ceilings`. What cannot be counted for a family is None.
+        `model` and `kv_bytes_per_token` as `describe_model` has them, `request` (rows, frames and tokens per
+        frame as the LLM sees them, tokens of a prompt, of these of video), `flops` by part for the whole
+        batch, dense and, where the budget is known before, pruned; and `ceilings`. What cannot be counted for
+        a family is None.
     """
     model, family = loaded.model, require_family(loaded.model.config.model_type)
-    layout, prompt = _request(model, family, inputs)
+    layout, prompt = layout_and_prompt(model, inputs)
     twin = on_meta(model)
     budget = spec.budget(spec.methods[0], layout.frames, layout.tokens_per_frame)
     pruned = None if budget is None else prompt - layout.frames * layout.tokens_per_frame + budget
     tower, projector = _counted(vision_flops, twin, family, inputs) or (None, None)
     return {
-        "model": {
-            "name": Path(loaded.name).name if Path(loaded.name).is_dir() else loaded.name,
-            "family": model.config.model_type,
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "weight_bytes": sum(_bytes(weight) for weight in model.parameters()),
-            "parameters": _parameters(model),
-            "attention": getattr(model.config, "_attn_implementation", None),
-        },
+        **describe_model(loaded),
         "request": {
             "batch": spec.batch,
             "frames": layout.frames,
@@ -54,7 +47,6 @@ def describe(loaded: VideoModel, spec: LatencySpec, inputs: dict[str, Any]) -> d
             "prompt_tokens": prompt,
             "video_tokens": layout.tokens,
         },
-        "kv_bytes_per_token": _kv_bytes_per_token(model),
         "flops": {
             "vision_tower": tower,
             "projector": projector,
@@ -65,6 +57,29 @@ def describe(loaded: VideoModel, spec: LatencySpec, inputs: dict[str, Any]) -> d
             "matmul_flops_per_second": matmul_rate(model.device, model.dtype),
             "copy_bytes_per_second": copy_rate(model.device),
         },
+    }
+
+
+def describe_model(loaded: VideoModel) -> dict[str, Any]:
+    """Returns what can be said without a request.
+
+    Returns:
+        `model` (name, family, dtype, decoder layers built and of the whole model, bytes of weights,
+        parameters by part, attention), and `kv_bytes_per_token` of all layers.
+    """
+    model = loaded.model
+    layers = model.config.get_text_config().num_hidden_layers
+    return {
+        "model": {
+            "name": Path(loaded.name).name if Path(loaded.name).is_dir() else loaded.name,
+            "family": model.config.model_type,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "layers": [layers, loaded.whole_layers or layers],
+            "weight_bytes": sum(_bytes(weight) for weight in model.parameters()),
+            "parameters": _parameters(model),
+            "attention": getattr(model.config, "_attn_implementation", None),
+        },
+        "kv_bytes_per_token": _kv_bytes_per_token(model),
     }
 
 
@@ -95,8 +110,9 @@ def _counted(count: Any, *args: Any) -> Any:
         return None
 
 
-def _request(model: Any, family: Family, inputs: dict[str, Any]) -> tuple[VideoLayout, int]:
+def layout_and_prompt(model: Any, inputs: dict[str, Any]) -> tuple[VideoLayout, int]:
     """Returns how the first row's video is laid out, and the tokens of the row."""
+    family = require_family(model.config.model_type)
     visual = video_placeholders(model.base_model, family.placeholder, inputs["input_ids"])
     layouts = family.layout(inputs, model.base_model, visual.sum(1).tolist(), family.separators)
     return layouts[0], int(inputs["attention_mask"][0].sum())

@@ -10,9 +10,10 @@ from sharpv.errors import InputError
 
 __all__ = ["Comparison", "Row", "compare", "load_result"]
 
-BENCHES = ("latency", "scoring")
+BENCHES = ("latency", "growth", "scoring")
 SETTINGS = {
     "latency": ("device", "device_name", "threads", "versions", "python", "commit", "spec", "card"),
+    "growth": ("device", "device_name", "threads", "versions", "python", "commit", "spec", "card"),
     "scoring": ("device", "device_name", "threads", "versions", "python", "commit", "repeats", "seed"),
 }
 MEASURED = "ceilings"
@@ -137,7 +138,9 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> Comparison:
 
 def _figures(result: Mapping[str, Any]) -> dict[str, Spread]:
     """Returns the figures of a result by name."""
-    listed = _latency_figures if result["bench"] == "latency" else _scoring_figures
+    listed = {"latency": _latency_figures, "growth": _growth_figures, "scoring": _scoring_figures}[
+        result["bench"]
+    ]
     try:
         found = {name: _spread(value) for name, value in listed(result) if value is not None}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -152,12 +155,22 @@ def _latency_figures(result: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for phase, value in result["shared"]["ms"].items():
         yield f"{phase} ms", value
     for side, values in result["sides"].items():
-        for phase, value in values["ms"].items():
-            yield f"{side}: {phase} ms", value
-        yield f"{side}: KV bytes", values["kv_bytes"]
-        yield f"{side}: peak bytes", values["peak_bytes"]
+        yield from _side_figures(side, values)
         for part, speed in values.get("speed_up", {}).items():
             yield f"{side}: {part} speed-up", speed["reached"]
+
+
+def _growth_figures(result: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for point in result["points"]:
+        for side, values in point["sides"].items():
+            yield from _side_figures(f"{point['frames']} frames x {point['batch']}, {side}", values)
+
+
+def _side_figures(name: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for phase, value in values["ms"].items():
+        yield f"{name}: {phase} ms", value
+    yield f"{name}: KV bytes", values["kv_bytes"]
+    yield f"{name}: peak bytes", values["peak_bytes"]
 
 
 def _scoring_figures(result: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -1,7 +1,7 @@
 """How many floating-point operations a request takes, part by part, without running it."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,10 +10,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
-from sharpv.bench.parts import encode_in_parts
+from sharpv.bench.parts import Encoded, encode_in_parts
 from sharpv.hf.families import Family
 
-__all__ = ["llm_flops", "on_meta", "paper_formula", "vision_flops"]
+__all__ = ["encode_on_meta", "llm_flops", "on_meta", "paper_formula", "vision_flops"]
 
 
 class _ToMeta(TorchDispatchMode):
@@ -47,11 +47,29 @@ def vision_flops(model: Any, family: Family, inputs: Mapping[str, Any]) -> tuple
     Returns:
         Operations of the vision tower, and of the projector; see `Encoded` for the border.
     """
-    given = {name: _to_meta(value) if _is_float(value) else value for name, value in inputs.items()}
-    with torch.no_grad(), _ToMeta(), FlopCounterMode(display=False) as counter:
-        encoded = encode_in_parts(model.base_model, family, given, counter.get_total_flops)
+    with FlopCounterMode(display=False) as counter:
+        encoded = encode_on_meta(model, family, inputs, counter.get_total_flops)
     projector = encoded.projector
     return int(encoded.tower), None if projector is None else int(projector)
+
+
+def encode_on_meta(
+    model: Any, family: Family, inputs: Mapping[str, Any], meter: Callable[[], float] = lambda: 0
+) -> Encoded:
+    """Encodes the videos of a request without data: the output has shapes and dtypes only.
+
+    Args:
+        model: from `on_meta`.
+        family: of it.
+        inputs: as for `vision_flops`.
+        meter: as for `encode_in_parts`.
+
+    Raises:
+        RuntimeError: an encoder that asks its numbers for data, or NotImplementedError.
+    """
+    given = {name: _to_meta(value) if _is_float(value) else value for name, value in inputs.items()}
+    with torch.no_grad(), _ToMeta():
+        return encode_in_parts(model.base_model, family, given, meter)
 
 
 def _is_float(value: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sharpv.bench.phases import INPUT_PHASES, LLM_PHASES, LlmSide
 
-__all__ = ["FIRST_TOKEN_PHASES", "Round", "side_summary", "speed_up", "spread"]
+__all__ = ["FIRST_TOKEN_PHASES", "Round", "llm_summary", "side_summary", "speed_up", "spread"]
 
 FIRST_TOKEN_PHASES = (*INPUT_PHASES, *LLM_PHASES)
 """The phases whose sum is the time to first token."""
@@ -31,25 +31,36 @@ def side_summary(given: Sequence[Round], runs: Sequence[LlmSide]) -> dict[str, A
         runs: the side's own, per round.
 
     Returns:
-        `ms` of its phases, `first_token` and `per_token`; `kv_bytes`, `peak_bytes` (the most of all rounds),
-        and what was kept of the first row's video, None for dense; the largest phase of the time to first
+        what `llm_summary` says, with `first_token` among `ms`; and the largest phase of the time to first
         token and its share, by the medians.
     """
-    first = first_tokens(given, runs)
-    phases = {phase: spread([run.ms[phase] for run in runs]) for phase in (*LLM_PHASES, "per_token")}
+    own = llm_summary(runs)
     shared = {phase: spread([one[phase] for one in given]) for phase in INPUT_PHASES}
-    spreads = {phase: {**shared, **phases}[phase] for phase in FIRST_TOKEN_PHASES}
+    spreads = {phase: {**shared, **own["ms"]}[phase] for phase in FIRST_TOKEN_PHASES}
     medians = {phase: value[0] for phase, value in spreads.items() if value is not None}
     largest = max(medians, key=lambda phase: medians[phase])
+    return {
+        **own,
+        "ms": {**own["ms"], "first_token": spread(first_tokens(given, runs))},
+        "largest_phase": {"name": largest, "share": round(medians[largest] / sum(medians.values()), 4)},
+    }
+
+
+def llm_summary(runs: Sequence[LlmSide]) -> dict[str, Any]:
+    """Sums up one side without the input phases.
+
+    Returns:
+        `ms` of `LLM_PHASES` and `per_token`; `kv_bytes`, `peak_bytes` (the most of all rounds), and what was
+        kept of the first row's video, None for dense.
+    """
     peaks = [run.peak_bytes for run in runs]
     video = runs[-1].videos[0] if runs[-1].videos else None
     return {
-        "ms": {**phases, "first_token": spread(first)},
+        "ms": {phase: spread([run.ms[phase] for run in runs]) for phase in (*LLM_PHASES, "per_token")},
         "kv_bytes": runs[-1].kv_bytes,
         "peak_bytes": None if None in peaks else max(peak or 0 for peak in peaks),
         "tokens_kept": None if video is None else video.tokens_kept,
         "tokens_total": None if video is None else video.tokens_total,
-        "largest_phase": {"name": largest, "share": round(medians[largest] / sum(medians.values()), 4)},
     }
 
 

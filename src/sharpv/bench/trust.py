@@ -12,7 +12,7 @@ from sharpv.hf.ask import VideoModel
 from sharpv.hf.attach import attach
 from sharpv.report import VideoReport
 
-__all__ = ["require_exact_off", "require_kept"]
+__all__ = ["require_exact_off", "require_kept", "require_kv_bytes"]
 
 FEW_FRAMES = 4
 FEW_TOKENS = 3
@@ -73,3 +73,16 @@ def require_kept(method: str, videos: Sequence[VideoReport], spec: LatencySpec) 
             )
     if not videos:
         raise RuntimeError(f"{method} saw no video in the request: {NOT_WORTH_IT}")
+
+
+def require_kv_bytes(side: str, held: int, predicted: int) -> None:
+    """Checks the bytes of keys and values after a timed prefill.
+
+    Raises:
+        RuntimeError: not as many as predicted.
+    """
+    if held != predicted:
+        raise RuntimeError(
+            f"{side} holds {held:,} bytes of keys and values where its tokens take {predicted:,}: "
+            f"{NOT_WORTH_IT}"
+        )

@@ -25,7 +25,7 @@ def compare(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Compare two results of `sharpv bench latency` or `sharpv bench scoring`."""
+    """Compare two results of the same bench: latency, growth or scoring."""
     from sharpv.bench.compare import compare as set_against
     from sharpv.bench.compare import load_result
 

@@ -1,6 +1,5 @@
 """`sharpv bench latency`: where the time to first token goes, dense and pruned."""
 
-import json as jsonlib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +8,7 @@ import typer
 
 from sharpv.cli import output
 from sharpv.cli.options import Debug, Device, Dtype, Model
+from sharpv.cli.timed import Layers, Out, made_clip, open_shape, require_folder, write
 from sharpv.config import SharpVConfig
 
 if TYPE_CHECKING:
@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from sharpv.hf.ask import VideoModel
 
 __all__ = ["latency"]
-
-CLIP_SIZE = (360, 640)
-CLIP_FPS = 24.0
-CLIP_FRAMES = 240
 
 
 def latency(
@@ -30,6 +26,7 @@ def latency(
             "qwen2.5-vl-3b, qwen2.5-vl-7b or qwen3-vl-4b."
         ),
     ] = None,
+    layers: Layers = None,
     model: Model = None,
     frames: Annotated[int, typer.Option(min=1, help="Frames to read, evenly spread.")] = 32,
     batch: Annotated[int, typer.Option(min=1, help="Rows, each with the whole clip.")] = 1,
@@ -55,7 +52,7 @@ def latency(
     ] = None,
     dtype: Dtype = "auto",
     device: Device = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Also write the JSON here.")] = None,
+    out: Out = None,
     json: Annotated[bool, typer.Option("--json", help="Print the line of JSON only.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -67,8 +64,9 @@ def latency(
     """
     if (shape is None) == (model is None):
         raise typer.BadParameter("give one of the two: a published size, or -m", param_hint="--shape")
-    if out is not None and not out.resolve().parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {out.parent}", param_hint="--out")
+    if layers is not None and shape is None:
+        raise typer.BadParameter("it needs --shape, and -m is whole", param_hint="--layers")
+    require_folder(out)
     spec = _spec(
         {"retention": _retention(retention), "memory_threshold": memory_threshold, "bucket": bucket},
         frames=frames,
@@ -82,15 +80,13 @@ def latency(
     from sharpv.bench.latency import run
     from sharpv.cli.latency_show import show_card, show_result
 
-    loaded = _load(shape, model, dtype, device)
+    loaded = open_shape(shape, dtype, device, layers) if shape else _load(str(model), dtype, device)
     with TemporaryDirectory(prefix="sharpv-bench-") as folder:
-        path = video or _made_clip(Path(folder), frames)
+        path = video or made_clip(Path(folder), frames)
         result = run(loaded, spec, path, on_card=_nothing if json else show_card, log=output.progress)
     if not json:
         show_result(result, random_weights=shape is not None)
-    if out is not None:
-        out.write_text(jsonlib.dumps(result, allow_nan=False) + "\n")
-    output.result(result)
+    write(result, out)
 
 
 def _spec(config: dict[str, Any], **given: Any) -> "LatencySpec":
@@ -122,29 +118,8 @@ def _retention(text: str) -> Any:
     return value
 
 
-def _load(shape: str | None, model: str | None, dtype: str, device: str | None) -> "VideoModel":
-    from sharpv.hf.ask import find_device, load_model
+def _load(model: str, dtype: str, device: str | None) -> "VideoModel":
+    from sharpv.hf.ask import load_model
 
-    if model is not None:
-        output.progress(f"loading {model} ...")
-        return load_model(model, dtype, device)
-    from sharpv.bench.random_weights import open_shape
-    from sharpv.hf.ask import DTYPES
-    from sharpv.tiny.shapes import SHAPES
-
-    name = str(shape)
-    for value, accepted, option in ((name, SHAPES, "--shape"), (dtype, DTYPES, "--dtype")):
-        if value not in accepted:
-            raise typer.BadParameter(f"{value!r} is none of {', '.join(accepted)}", param_hint=option)
-    output.progress(f"building {name} with random weights ...")
-    return open_shape(name, dtype, find_device(device))
-
-
-def _made_clip(folder: Path, frames: int) -> str:
-    from sharpv.tiny.clip import moving_square
-    from sharpv.video import write_video
-
-    height, width = CLIP_SIZE
-    path = folder / "clip.mp4"
-    write_video(moving_square(max(frames, CLIP_FRAMES), height, width), path, fps=CLIP_FPS)
-    return str(path)
+    output.progress(f"loading {model} ...")
+    return load_model(model, dtype, device)

@@ -5,7 +5,7 @@ from typing import Any
 
 from sharpv.cli import output
 
-__all__ = ["show_card", "show_result"]
+__all__ = ["show_card", "show_result", "si", "spread_of"]
 
 PHASES = {
     "read": "read and decode",
@@ -21,6 +21,7 @@ NOTES = (
     "ideal: by the FLOPs of the prefill, all other phases as measured and the choice of tokens free",
 )
 RANDOM = "random weights: times and bytes are a trained model's; answers, and what adaptive keeps, are noise"
+CUT = "the LLM has {} of {} layers: its prefill, later tokens, bytes and shares are not the whole model's"
 UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 UNKNOWN = "?"
 
@@ -34,13 +35,13 @@ def show_card(card: dict[str, Any]) -> None:
         ("what", "how much"),
         [
             ("model", f"{model['name']} in {model['dtype']}, attention by {model['attention']}"),
-            ("parameters", f"{_si(parts['total'])}: {_part_list(parts)}"),
-            ("weights", f"{_si(model['weight_bytes'])}B"),
+            ("parameters", f"{si(parts['total'])}: {_part_list(parts)}"),
+            ("weights", f"{si(model['weight_bytes'])}B"),
             ("request", f"{request['batch']} x {dense} tokens, {request['video_tokens']} of them video"),
             ("video", f"{request['frames']} frames x {request['tokens_per_frame']} tokens for the LLM"),
-            ("KV cache", f"{_si(kv)}B per token, {_si(kv * dense * request['batch'])}B for the dense prompt"),
-            ("matmul, at best", f"{_si(ceilings['matmul_flops_per_second'])}FLOP/s, measured"),
-            ("copy, at best", f"{_si(ceilings['copy_bytes_per_second'])}B/s read and written, measured"),
+            ("KV cache", f"{si(kv)}B per token, {si(kv * dense * request['batch'])}B for the dense prompt"),
+            ("matmul, at best", f"{si(ceilings['matmul_flops_per_second'])}FLOP/s, measured"),
+            ("copy, at best", f"{si(ceilings['copy_bytes_per_second'])}B/s read and written, measured"),
         ],
     )
     output.answer("")
@@ -51,11 +52,11 @@ def show_card(card: dict[str, Any]) -> None:
 def _show_flops(flops: dict[str, Any]) -> None:
     whole, pruned = flops["dense"], flops["pruned"]
     same = ("vision_tower", "projector")
-    rows = [(PHASES[part], _si(flops[part]), _si(flops[part]), "1.00x") for part in same]
+    rows = [(PHASES[part], si(flops[part]), si(flops[part]), "1.00x") for part in same]
     names = {"prefill": "LLM prefill", "decode_step": "one decoding step", "formula": "prefill by formula"}
     for key, name in names.items():
         after = None if pruned is None else pruned[key]
-        rows.append((name, _si(whole[key]), _si(after), _times(whole[key] and after and whole[key] / after)))
+        rows.append((name, si(whole[key]), si(after), _times(whole[key] and after and whole[key] / after)))
     tokens = UNKNOWN if pruned is None else pruned["tokens"]
     output.table(("FLOPs", f"{whole['tokens']} tokens", f"{tokens} tokens", "less by"), rows)
     output.answer("formula: the papers' L(4nd^2 + 2n^2d + 2ndm), in multiply-accumulates of a simpler layer")
@@ -75,10 +76,10 @@ def show_result(result: dict[str, Any], random_weights: bool) -> None:
         for phase, name in PHASES.items()
     ]
     for key, name in {"first_token": "= first token", "per_token": "each later token"}.items():
-        rows.append([name, *_beside(_spread(side["ms"][key]) for side in sides.values())])
+        rows.append([name, *_beside(spread_of(side["ms"][key]) for side in sides.values())])
     rows += [
         ["KV bytes after prefill", *_beside(f"{side['kv_bytes']:,}" for side in sides.values())],
-        ["peak memory, generate()", *_beside(f"{_si(side['peak_bytes'])}B" for side in sides.values())],
+        ["peak memory, generate()", *_beside(f"{si(side['peak_bytes'])}B" for side in sides.values())],
         ["video tokens kept", *_beside(_kept(side) for side in sides.values())],
     ]
     output.table(("phase, ms", *(column for side in sides for column in (side, "share"))), rows)
@@ -91,7 +92,9 @@ def show_result(result: dict[str, Any], random_weights: bool) -> None:
     if encodings < repeats:
         output.answer(f"the clip was read and encoded in {encodings} of {repeats} rounds: see --minutes")
     output.answer(f"peak memory: {result['peak_bytes_are']}")
-    for note in (*NOTES, *([RANDOM] if random_weights else [])):
+    built, whole = result["card"]["model"]["layers"]
+    cut = [CUT.format(built, whole)] if built < whole else []
+    for note in (*NOTES, *cut, *([RANDOM] if random_weights else [])):
         output.answer(note)
 
 
@@ -115,7 +118,7 @@ def _cells(result: dict[str, Any], side: dict[str, Any], phase: str) -> tuple[st
     spread = {**result["shared"]["ms"], **side["ms"]}[phase]
     if spread is None:
         return "in the tower", ""
-    return _spread(spread), f"{spread[0] / side['ms']['first_token'][0]:4.0%}"
+    return spread_of(spread), f"{spread[0] / side['ms']['first_token'][0]:4.0%}"
 
 
 def _beside(cells: Iterable[str]) -> list[str]:
@@ -137,10 +140,11 @@ def _kept(side: dict[str, Any]) -> str:
 
 def _part_list(parts: dict[str, int]) -> str:
     names = {"vision_tower": "vision tower", "projector": "projector", "llm": "LLM"}
-    return ", ".join(f"{name} {_si(parts[part])}" for part, name in names.items())
+    return ", ".join(f"{name} {si(parts[part])}" for part, name in names.items())
 
 
-def _spread(spread: list[float] | None) -> str:
+def spread_of(spread: list[float] | None) -> str:
+    """Returns the median and, where they differ, the smallest and the largest."""
     if spread is None:
         return UNKNOWN
     middle, low, high = spread
@@ -151,7 +155,7 @@ def _times(ratio: float | None) -> str:
     return f"{ratio:.2f}x" if ratio else UNKNOWN
 
 
-def _si(number: float | None) -> str:
+def si(number: float | None) -> str:
     """Returns a number with three digits and the prefix of its unit."""
     if number is None:
         return UNKNOWN

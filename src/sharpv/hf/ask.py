@@ -54,11 +54,13 @@ class VideoModel:
         name: directory, hub id or toy that it came from.
         model: in evaluation mode, on its device.
         processor: with a chat template.
+        whole_layers: decoder layers of the size of which only the first were built; None for a whole model.
     """
 
     name: str
     model: PreTrainedModel
     processor: ProcessorMixin
+    whole_layers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,11 @@ class ModelShape:
     vision: dict[str, Any]
     image_size: int
 
+    @property
+    def layers(self) -> int:
+        """Decoder layers of the LLM."""
+        return int(self.text["num_hidden_layers"])
+
 
 SIGLIP = {
     "model_type": "siglip_vision_model",
@@ -176,7 +181,10 @@ SHAPES = {
 
 
 def build_shape(
-    name: str, dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu"
+    name: str,
+    dtype: torch.dtype = torch.bfloat16,
+    device: torch.device | str = "cpu",
+    layers: int | None = None,
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """Builds a model of a published size with random weights, and a processor; downloads nothing.
 
@@ -187,15 +195,21 @@ def build_shape(
         name: one of `SHAPES`.
         dtype: of the weights.
         device: where to build it; on "meta" it has shapes and no weights.
+        layers: build only the first so many decoder layers of the LLM; None builds all. The vision tower
+            stays whole.
 
     Raises:
-        InputError: no shape of that name.
+        InputError: no shape of that name, or not so many layers.
     """
     if name not in SHAPES:
         raise InputError(
             f"got shape {name!r}: it must be one of {', '.join(SHAPES)}; a model of your own goes to -m"
         )
     shape = SHAPES[name]
+    layers = shape.layers if layers is None else layers
+    if not 1 <= layers <= shape.layers:
+        raise InputError(f"got {layers} layers of shape {name!r}: it must be 1 to {shape.layers}")
+    text = {**shape.text, "num_hidden_layers": layers}
     tiny, processor = RANDOM_MODELS[shape.family](image_size=shape.image_size)
     patch = shape.vision["patch_size"]
     if shape.family == "qwen3_vl":
@@ -206,7 +220,7 @@ def build_shape(
     ends = ("bos_token_id", "eos_token_id", "pad_token_id")
     config = type(tiny.config)(
         vision_config=shape.vision,
-        text_config={**shape.text, **{key: getattr(tiny.config.text_config, key) for key in ends}},
+        text_config={**text, **{key: getattr(tiny.config.text_config, key) for key in ends}},
         tie_word_embeddings=shape.text.get("tie_word_embeddings", False),
         **tokens,
     )
