@@ -89,7 +89,7 @@ class Milliseconds:
     """Time of the phases of a request; None where a phase did not run or was not seen.
 
     Attributes:
-        vision: vision tower and projector.
+        vision: vision tower and projector; where the model runs them itself, all before its decoder.
         scoring: scores, selection and shortening of the inputs.
         prefill: the forward pass over the prompt, without the vision tower.
         decode: everything after the prefill until `generate()` returned.

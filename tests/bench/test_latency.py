@@ -162,7 +162,7 @@ def traces(loaded: VideoModel) -> dict:
     }
 
 
-def test_a_model_that_is_not_exact_when_switched_off_is_not_timed(clip, monkeypatch):
+def test_a_model_that_is_not_exact_when_nothing_is_dropped_is_not_timed(clip, monkeypatch):
     def off_by_one_frame(model, config, **given):
         return attach(model, replace(config, retention=0.5), **given)
 

@@ -31,6 +31,7 @@ GREEDY = {"max_new_tokens": 6, "do_sample": False, "return_dict_in_generate": Tr
 QUESTIONS = ("What?", "What happens in the end?", "Why?")
 Config = partial(SharpVConfig, images_as_frames=True)
 OFF = Config(retention=1.0, memory_threshold=None)
+KEEP_ALL = Config(retention=1.0, memory_threshold=-1.0)
 STAGE_1 = Config(memory_threshold=None)
 TEXT_ONLY = Config(memory_threshold=2.0)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sharpv
-from sharpv.hf.request import Stopwatch
+from sharpv.hf.stopwatch import Stopwatch
 from sharpv.tiny.random import RANDOM_MODELS
 from tests.hf.conftest import (
     GREEDY,
@@ -110,15 +110,47 @@ def test_the_layers_of_a_split_cache_stay_with_their_keys(own_model, inputs, two
     assert len({layer.physical for layer in layers}) == 1
 
 
-def test_times_wait_for_every_device_of_the_model(monkeypatch):
-    """The last layers of a split model are still at work when the first device is done."""
-    waited: list[str] = []
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: waited.append(str(device)))
-    weights = [SimpleNamespace(device=torch.device(name)) for name in ("cpu", "cuda:0", "cuda:1", "cuda:0")]
-    watch = Stopwatch(SimpleNamespace(parameters=lambda: weights))
-    assert sorted(waited) == ["cuda:0", "cuda:1"]
-    assert watch.lap() >= 0
-    assert sorted(waited) == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
+class Queue:
+    """Stands for the queue of one GPU, and for a mark in it."""
+
+    waits = 0
+
+    def __init__(self, number: int, at: float = 0.0) -> None:
+        self.number, self.at = number, at
+
+    def record_event(self, event: Any) -> "Queue":
+        self.at += 10.0 * (1 + self.number)
+        return Queue(self.number, self.at)
+
+    def elapsed_time(self, later: "Queue") -> float:
+        return later.at - self.at
+
+    def synchronize(self) -> None:
+        Queue.waits += 1
+
+
+def test_times_are_read_from_every_gpu_when_all_is_over(own_model, monkeypatch):
+    """The last layers of a split model are still at work when the first GPU is done."""
+    monkeypatch.setattr(Queue, "waits", 0)
+    queues = {torch.device("cuda", number): Queue(number) for number in (0, 1)}
+    parts = {own_model: 0, own_model.get_decoder().layers[-1]: 1}
+
+    def on_gpus(part: Any) -> Iterator[Any]:
+        on_one = part in parts
+        yield SimpleNamespace(device=torch.device("cuda", parts[part]) if on_one else HERE, is_cuda=on_one)
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_stream", queues.__getitem__)
+    monkeypatch.setattr(torch.cuda, "Event", lambda enable_timing: None)
+    monkeypatch.setattr(torch.nn.Module, "parameters", on_gpus)
+    watch = Stopwatch(own_model)
+    watch.lap("vision")
+    watch.lap()
+    watch.lap("prefill")
+    watch.lap("prefill")
+    assert Queue.waits == 0
+    assert watch.milliseconds() == {"vision": 20.0, "prefill": 20.0}
+    assert Queue.waits == 2
 
 
 @pytest.mark.filterwarnings("ignore:The following device_map keys")

@@ -8,6 +8,7 @@ from sharpv.hf.cache import PrunedLayer
 from sharpv.hf.families import FAMILIES
 from tests.hf.conftest import (
     GREEDY,
+    KEEP_ALL,
     OFF,
     STAGE_1,
     TEXT_ONLY,
@@ -60,6 +61,17 @@ def test_switched_off_is_bit_exact_in_a_bare_forward(model, attention, requests)
         with sharpv.attach(model, OFF):
             attached = model(**requests)
     assert torch.equal(dense.logits, attached.logits)
+
+
+@every_family
+def test_stages_that_drop_nothing_are_bit_exact(model, attention, requests):
+    """Switched off, the request goes to the model as it is; here it goes through both stages."""
+    dense = model.generate(**requests, **GREEDY)
+    with sharpv.attach(model, KEEP_ALL) as session:
+        attached = model.generate(**requests, **GREEDY)
+    assert same_output(dense, attached)
+    assert session.report.tokens_kept == session.report.tokens_total > 0
+    assert len(session.report.videos[0].ratios) == session.report.videos[0].frames
 
 
 def test_the_inputs_seam_equals_the_hook_seam(model, attention, requests):

@@ -39,7 +39,10 @@ class OnThere(Tensor):
         return made
 
     def tolist(self) -> Any:
-        return self.held.tolist()
+        return self.to(HERE).tolist()
+
+    def __repr__(self) -> str:
+        return f"OnThere({self.held!r})"
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -63,8 +63,8 @@ def run(
         this was measured.
 
     Raises:
-        RuntimeError: the model switched off is not exactly the dense model, or a side kept other tokens than
-            asked: then no time is worth measuring.
+        RuntimeError: SharpV that drops nothing is not exactly the dense model, or a side kept other tokens
+            than asked: then no time is worth measuring.
         InputError: the clip or a method cannot be used with this configuration.
         VideoError: the clip cannot be read.
     """
@@ -73,7 +73,7 @@ def run(
     started = time.perf_counter()
     card = describe(loaded, spec, preprocess(loaded, read_clip(path, spec.frames), spec.questions))
     on_card(card)
-    log(f"checking that SharpV switched off is exactly the dense model, on {loaded.name} ...")
+    log(f"checking that SharpV that drops nothing is exactly the dense model, on {loaded.name} ...")
     checked = require_exact_off(loaded, path, spec)
     log("warm-up ...")
     sides = _sides(loaded, spec)

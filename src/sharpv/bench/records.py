@@ -43,7 +43,7 @@ class ClipRecord:
         answers: one per question.
         tokens_total: visual tokens of the clip; 0 without video.
         tokens_kept: those that the LLM read.
-        ratios: r_t per frame; empty for a method that has none.
+        ratios: r_t per frame; empty for a method that has none, and where nothing was to be dropped.
         similarity: per layer, mean over the questions; empty where stage 2 is off.
         dropped: per layer, share of the questions for which it gave up the video.
         cache_bytes: of the KV cache after the prefill, per question.

@@ -40,7 +40,7 @@ def doctor(
         ]
         output.result({"ok": healthy, "environment": environment, "checks": rows})
     else:
-        columns = ("family", "ok", "off is exact", "tokens kept", "cache bytes", "seconds", "error")
+        columns = ("family", "ok", "idle is exact", "tokens kept", "cache bytes", "seconds", "error")
         output.table(columns, [_row(check) for check in checks])
     if not healthy:
         output.fail("a check failed: run again with --debug, and open an issue with the table above")

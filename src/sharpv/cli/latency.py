@@ -58,9 +58,9 @@ def latency(
 ) -> None:
     """Time each phase up to the first token, and each token after it: dense and pruned, in turn.
 
-    Checks first that SharpV switched off is exactly the dense model. Random weights are as fast as trained
-    ones, but which tokens move is noise to them: set the share of tokens by --retention. The last line is
-    JSON, for `sharpv compare`.
+    Checks first that SharpV that drops nothing is exactly the dense model. Random weights are as fast as
+    trained ones, but which tokens move is noise to them: set the share of tokens by --retention. The last
+    line is JSON, for `sharpv compare`.
     """
     if (shape is None) == (model is None):
         raise typer.BadParameter("give one of the two: a published size, or -m", param_hint="--shape")

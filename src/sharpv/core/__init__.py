@@ -1,7 +1,7 @@
 """The maths of SharpV in plain torch: scores, selection, and the memory rule."""
 
 from sharpv.core.anchors import anchor_order, token_grid
-from sharpv.core.memory import discard, layer_similarity
+from sharpv.core.memory import discard, layer_similarity, visual_columns
 from sharpv.core.scores import Scores, score
 from sharpv.core.select import keep_mask, select, token_counts
 
@@ -15,4 +15,5 @@ __all__ = [
     "select",
     "token_counts",
     "token_grid",
+    "visual_columns",
 ]

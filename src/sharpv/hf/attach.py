@@ -15,7 +15,7 @@ from sharpv.errors import AttachError
 from sharpv.hf.families import family_for
 from sharpv.hf.generate import wrap_generate
 from sharpv.hf.hooks import BUSY, Hooks
-from sharpv.hf.request import Request, Stopwatch
+from sharpv.hf.request import Request
 from sharpv.methods import TokenPruner, find_pruner
 from sharpv.report import Report
 
@@ -115,10 +115,6 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.detach()
-
-    def stopwatch(self) -> Stopwatch:
-        """Returns a stopwatch for the model's devices."""
-        return Stopwatch(self.model)
 
     @property
     def owned(self) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, LinearAttentionLayer
 
 from sharpv.errors import AttachError, InputError
-from sharpv.hf.positions import tail_length
+from sharpv.hf.positions import tail_length, upload
 
 __all__ = [
     "PrunedLayer",
@@ -102,12 +102,12 @@ class PrunedLayer(DynamicLayer):
         """
         width = self.physical if held is None else held
         valid = self.valid if self.valid is not None else new.new_ones(new.shape[0], width)
-        return torch.cat([valid, new], dim=1)
+        return torch.cat([valid, upload(new, valid.device)], dim=1)
 
     def lag(self, columns: Tensor) -> None:
         """Lets compact position ids lag behind by `columns` more, int64 `[B, 1]`."""
-        earlier = 0 if self.position_shift is None else self.position_shift.to(columns.device)
-        self.position_shift = columns + earlier
+        columns = upload(columns, self.keys.device)
+        self.position_shift = columns if self.position_shift is None else columns + self.position_shift
 
     def hide(self, columns: int, tail: int) -> None:
         """Counts `columns` that the model was not fed as read; `tail` columns follow the last of them."""
@@ -115,17 +115,17 @@ class PrunedLayer(DynamicLayer):
             self.hidden += columns
             self.tail = tail
 
-    def keep(self, index: Tensor, real: Tensor, tail: int) -> None:
+    def keep(self, index: Tensor, valid: Tensor | None, tail: int) -> None:
         """Keeps only some columns, at once: the storage of the others is released.
 
         Args:
             index: int64 `[B, P]`, the columns to keep, as `compact()` gives them.
-            real: bool `[B, P]`, false at padding.
+            valid: bool `[B, P]`, false at padding; None without padding.
             tail: columns after the last removed one.
         """
         self.hide(self.physical - index.shape[1], tail)
         self.keys, self.values = _take(self.keys, index), _take(self.values, index)
-        self.valid = None if bool(real.all()) else real
+        self.valid = valid
 
     def crop(self, tokens_to_remove: int) -> None:
         """Removes the last tokens (a negative number, as transformers has it).
@@ -234,16 +234,16 @@ def count_cut_columns(cache: object, keep: Tensor, lag: Tensor | None) -> None:
 
     Args:
         cache: that read the kept columns, and what was generated after them.
-        keep: bool `[B, L]`, the columns of the prompt that were kept.
+        keep: bool `[B, L]` on the host, the columns of the prompt that were kept.
         lag: int64 `[B, 1]`, tokens cut per row, where positions are compact; else None.
     """
-    fed = int(keep.sum(1).max())
+    fed, after = int(keep.sum(1).max()), tail_length(keep)
     for layer in pruned_layers(cache):
-        tail = layer.tail if layer.hidden else layer.tail - fed + tail_length(keep)
+        tail = layer.tail if layer.hidden else layer.tail - fed + after
         layer.hide(keep.shape[1] - fed, tail)
         if lag is not None:
             repeats = layer.keys.shape[0] // len(lag)
-            layer.lag(lag.to(layer.keys.device).repeat_interleave(repeats, dim=0))
+            layer.lag(lag.repeat_interleave(repeats, dim=0))
 
 
 def cache_bytes(cache: Cache) -> int:

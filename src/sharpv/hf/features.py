@@ -13,6 +13,7 @@ from transformers.utils import ModelOutput
 
 from sharpv.errors import InputError
 from sharpv.hf.families import Family
+from sharpv.hf.positions import upload
 
 __all__ = ["PrunedOutput", "encode_video", "flatten", "rebuild", "with_encoded_images"]
 
@@ -102,11 +103,17 @@ def rebuild(encoded: ModelOutput, features: Tensor, keep: Tensor) -> PrunedOutpu
 
     A family that stacks its features gets one row per token: `generate()` cuts them at the rows of the
     prompt, which with beams and ragged rows only the single token allows.
+
+    Args:
+        encoded: of the encoder.
+        features: `[tokens, d]`, from `flatten`.
+        keep: bool `[tokens]` on the host.
     """
     pooled = encoded.pooler_output
     if isinstance(pooled, Tensor):
-        return PrunedOutput(pooler_output=features[keep][:, None])
-    kept = keep.split([video.shape[:-1].numel() for video in pooled])
+        return PrunedOutput(pooler_output=features[_places(keep, features)][:, None])
+    masks = keep.split([video.shape[:-1].numel() for video in pooled])
+    kept = [_places(mask, video) for mask, video in zip(masks, pooled, strict=True)]
     deepstack = getattr(encoded, "deepstack_features", None)
     return PrunedOutput(
         pooler_output=_kept(pooled, kept),
@@ -114,11 +121,16 @@ def rebuild(encoded: ModelOutput, features: Tensor, keep: Tensor) -> PrunedOutpu
     )
 
 
-def _kept(videos: Sequence[Tensor], keep: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def _places(keep: Tensor, features: Tensor) -> Tensor:
+    """Returns the places of the kept tokens, on the device of the features."""
+    return upload(keep.nonzero().flatten(), features.device)
+
+
+def _kept(videos: Sequence[Tensor], kept: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Returns the kept tokens of each video, in as many dimensions as the video had."""
     return tuple(
-        video.flatten(0, -2)[mask.to(video.device)].unflatten(0, (-1, *[1] * (video.dim() - 2)))
-        for video, mask in zip(videos, keep, strict=True)
+        video.flatten(0, -2)[upload(places, video.device)].unflatten(0, (-1, *[1] * (video.dim() - 2)))
+        for video, places in zip(videos, kept, strict=True)
     )
 
 

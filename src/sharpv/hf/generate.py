@@ -16,6 +16,8 @@ from sharpv.hf.cache import count_cut_columns, pruned_layers, require_prunable
 from sharpv.hf.inputs import FEATURES_WITHOUT_PIXELS, PrunedFeatures, shorten
 from sharpv.hf.layout import video_placeholders
 from sharpv.hf.request import Request
+from sharpv.hf.stage1 import keep_all, place
+from sharpv.hf.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from sharpv.hf.attach import Session
@@ -48,7 +50,7 @@ def wrap_generate(session: "Session") -> Callable[..., Any]:
         _refuse_cache(session, call)
         session.take()
         try:
-            if session.video_pixels(call) is not None and _fresh(call):
+            if session.config.prunes and session.video_pixels(call) is not None and _fresh(call):
                 return _generate_shortened(session, original, call)
             return _generate_whole(session, original, call)
         finally:
@@ -168,14 +170,13 @@ def _generate_shortened(session: "Session", original: Any, call: dict[str, Any])
     shortened = shorten(session.model, session.family, call, session.config, session.pruner)
     removed = shortened.keep.shape[1] - shortened.inputs["input_ids"].shape[1]
     request = Request(
-        session.stopwatch(),
+        shortened.watch,
         expected_tokens=_feature_count(session.encoded_video(shortened.inputs)),
         shortened=True,
         hidden_columns=removed,
         prompt_tokens=shortened.prompt_tokens,
         prompt_tokens_kept=shortened.prompt_tokens_kept,
         videos=shortened.videos,
-        milliseconds=dict(shortened.milliseconds),
     )
     inputs = {**shortened.inputs, **_shorter_limits(session, call, removed)}
     output = _run(session, request, original, inputs)
@@ -192,13 +193,16 @@ def _generate_shortened(session: "Session", original: Any, call: dict[str, Any])
 
 def _generate_whole(session: "Session", original: Any, call: dict[str, Any]) -> Any:
     """Runs a request whose prompt reaches the decoder whole, where the hooks shorten it if it holds video."""
-    request = Request(session.stopwatch())
+    request = Request(Stopwatch(session.model))
     base, family = session.model.base_model, session.family
     encoded = session.encoded_video(call)
     if session.video_pixels(call) is not None:
         input_ids = _uncached(call, call.get("input_ids"))
         visual = video_placeholders(base, family.placeholder, input_ids, call.get("inputs_embeds"))
-        request.layouts = family.layout(call, base, visual.sum(1).tolist(), family.separators)
+        counts = visual.sum(1).tolist()
+        request.layouts = family.layout(call, base, counts, family.separators)
+        if not session.config.prunes:
+            request.videos = keep_all(place(request.layouts, counts)[0])
     elif encoded is not None:
         request.expected_tokens = _feature_count(encoded)
         request.shortened = isinstance(call["mm_encoder_outputs"], PrunedFeatures)
@@ -206,10 +210,17 @@ def _generate_whole(session: "Session", original: Any, call: dict[str, Any]) -> 
             raise InputError(FEATURES_WITHOUT_PIXELS)
     else:
         request.notes.append(_nothing_to_prune(session, call))
-        fed = _uncached(call, call.get("attention_mask"))
-        if fed is not None:
-            request.prompt_tokens = request.prompt_tokens_kept = tuple(fed.sum(1).tolist())
+    if not session.config.prunes or (request.layouts is None and encoded is None):
+        request.prompt_tokens = request.prompt_tokens_kept = _prompt_tokens(call)
     return _run(session, request, original, call)
+
+
+def _prompt_tokens(call: Mapping[str, Any]) -> tuple[int, ...]:
+    """Returns the new tokens of each row, padding left out; none for a prompt that the caller embedded."""
+    fed, input_ids = (_uncached(call, call.get(name)) for name in ("attention_mask", "input_ids"))
+    if fed is None:
+        return () if input_ids is None else (input_ids.shape[1],) * len(input_ids)
+    return tuple(fed.sum(1).tolist())
 
 
 def _nothing_to_prune(session: "Session", call: Mapping[str, Any]) -> str:
@@ -224,7 +235,7 @@ def _run(session: "Session", request: Request, original: Any, inputs: dict[str, 
     drafted = _assisted(session, inputs) and _stage_2_prunes(session, inputs) and "input_ids" in inputs
     with _drafts_read_apart(session.model, inputs["input_ids"].shape[1]) if drafted else nullcontext():
         output = original(**inputs)
-    request.milliseconds["decode"] = request.watch.lap()
+    request.watch.lap("decode")
     session.close(request)
     return output
 

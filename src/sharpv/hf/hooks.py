@@ -10,20 +10,29 @@ from functools import partial
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers.cache_utils import DynamicCache
-from transformers.masking_utils import create_causal_mask
 
-from sharpv.core.memory import discard, layer_similarity
+from sharpv.core.memory import discard
 from sharpv.errors import AttachError, InputError
 from sharpv.hf.cache import PrunedLayer, adopt, position_shift, pruned_layers, require_prunable
 from sharpv.hf.inputs import FEATURES_WITHOUT_PIXELS, PrunedFeatures
 from sharpv.hf.layout import VideoLayout, video_placeholders
-from sharpv.hf.positions import compact, gather_columns, gather_positions, places, renumber, tail_length
+from sharpv.hf.masks import set_masks
+from sharpv.hf.positions import (
+    compact,
+    gather_columns,
+    gather_positions,
+    places,
+    renumber,
+    tail_length,
+    upload,
+)
 from sharpv.hf.request import Request
 from sharpv.hf.stage1 import keep_tokens, place
-from sharpv.hf.step import Step, position_ids_of
+from sharpv.hf.step import Step, earlier_padding, position_ids_of
+from sharpv.hf.stopwatch import Stopwatch
 from sharpv.report import LayerReport
 
 if TYPE_CHECKING:
@@ -39,7 +48,10 @@ BUSY = "got a request while another is running on the same session: wait for it,
 
 
 class Hooks:
-    """The hooks of one session on its model; they keep nothing between forward passes but the request."""
+    """The hooks of one session on its model; they keep nothing between forward passes but the request.
+
+    Decoder layers are hooked only during passes that need it: decoding mostly does not.
+    """
 
     def __init__(self, session: "Session") -> None:
         self.session = session
@@ -54,16 +66,13 @@ class Hooks:
             self.base.register_forward_pre_hook(self.before_model, with_kwargs=True),
             self.base.register_forward_hook(self.after_model, with_kwargs=True, always_call=True),
             self.decoder.register_forward_pre_hook(self.before_decoder, with_kwargs=True),
-            self.decoder.register_forward_hook(self.after_decoder, with_kwargs=True),
+            self.decoder.register_forward_hook(self.after_decoder, with_kwargs=True, always_call=True),
         ]
-        for index, layer in enumerate(self.decoder.layers):
-            self._handles += [
-                layer.register_forward_pre_hook(partial(self.before_layer, index), with_kwargs=True),
-                layer.register_forward_hook(partial(self.after_layer, index), with_kwargs=True),
-            ]
+        self._layer_handles: list[RemovableHandle] = []
 
     def remove(self) -> None:
         """Takes all hooks off."""
+        self._unhook_layers()
         for handle in self._handles:
             handle.remove()
 
@@ -87,18 +96,20 @@ class Hooks:
             if pixels is not None and self.config.prunes_tokens:
                 raise InputError(NO_FORWARD.format(family.stage_1_only))
             return
-        self.visual = video_placeholders(
-            self.base, family.placeholder, call.get("input_ids"), call.get("inputs_embeds")
-        )
         running = self.session.request
+        if running is None or self.config.prunes:
+            visual = self.visual = video_placeholders(
+                self.base, family.placeholder, call.get("input_ids"), call.get("inputs_embeds")
+            ).cpu()
         if running is None:
-            self.session.open(self._bare_request(call, self.visual.sum(1).tolist()))
-        elif encoded is None and (running.layouts is None or "prefill" in running.milliseconds):
+            self.session.open(self._bare_request(call, visual))
+        elif encoded is None and (running.layouts is None or running.prefilled):
             # Only the prompt of a running generate() may come with frames: this is a pass in between.
             raise AttachError(BUSY)
 
-    def _bare_request(self, call: Mapping[str, Any], counts: list[int]) -> Request:
-        request = Request(self.session.stopwatch(), expected_tokens=sum(counts), bare=True)
+    def _bare_request(self, call: Mapping[str, Any], visual: Tensor) -> Request:
+        counts = visual.sum(1).tolist()
+        request = Request(Stopwatch(self.session.model), expected_tokens=sum(counts), bare=True)
         if self.session.video_pixels(call) is not None:
             family = self.session.family
             request.layouts = family.layout(call, self.base, counts, family.separators)
@@ -135,8 +146,25 @@ class Hooks:
         if reads_video and request is not None:
             self._read_prompt(request, step, kwargs)
         step.cache = kwargs.get("past_key_values")
-        self._set_masks(step, kwargs)
+        set_masks(step, kwargs, self.decoder.config)
+        self._hook_layers(step)
         return args, kwargs
+
+    def _hook_layers(self, step: Step) -> None:
+        """Hooks the decoder's layers for one pass, as far as it needs them."""
+        for index, layer in enumerate(self.decoder.layers):
+            if step.gapped or step.masks or step.probed:
+                before = partial(self.before_layer, index)
+                self._layer_handles.append(layer.register_forward_pre_hook(before, with_kwargs=True))
+            if step.probed:
+                # Before the hooks of others: the visual columns are gone when they look at the cache.
+                after = partial(self.after_layer, index)
+                self._layer_handles.append(layer.register_forward_hook(after, prepend=True))
+
+    def _unhook_layers(self) -> None:
+        for handle in self._layer_handles:
+            handle.remove()
+        self._layer_handles.clear()
 
     def _read_prompt(self, request: Request, step: Step, kwargs: dict[str, Any]) -> None:
         """Prepares a pass that reads video tokens; a prompt that came whole is shortened here."""
@@ -146,7 +174,7 @@ class Hooks:
         else:
             step.gapped = request.shortened
             step.count_repeats(request.expected_tokens)
-        step.probed = self.config.memory_threshold is not None
+        step.probed = self.config.memory_threshold is not None and kwargs.get("past_key_values") is not None
         request.prompt_tokens_kept = request.prompt_tokens_kept or step.tokens_per_row()
         request.prompt_tokens = request.prompt_tokens or request.prompt_tokens_kept
 
@@ -159,7 +187,7 @@ class Hooks:
             cache = kwargs["past_key_values"] = DynamicCache(config=self.decoder.config)
         if cache is not None:
             require_prunable(cache)
-            adopt(cache, step.earlier)
+            adopt(cache, earlier_padding(kwargs))
 
     def _shift_positions(self, kwargs: dict[str, Any]) -> None:
         """Takes what compact position ids lag behind off the ids, which count the whole conversation."""
@@ -173,7 +201,8 @@ class Hooks:
     ) -> None:
         """Shortens what the decoder is fed to the tokens that stay."""
         placed, step.repeats = place(layouts, step.visual.sum(1).tolist())
-        features, pruner = step.original[step.visual].detach(), self.session.pruner
+        tokens = upload(step.visual.flatten().nonzero().flatten(), step.device)
+        features, pruner = step.original.detach().flatten(0, 1)[tokens], self.session.pruner
         keep_features, videos = keep_tokens(features, placed, step.repeats, self.config, pruner)
         request.videos = request.videos or videos
         request.prompt_tokens = request.prompt_tokens or step.tokens_per_row()
@@ -181,7 +210,7 @@ class Hooks:
         keep[step.visual] = keep_features
         if not bool((keep | ~step.fed).all()):
             self._feed_only(step, keep & step.fed, kwargs)
-        request.milliseconds.setdefault("scoring", request.watch.lap())
+        request.watch.lap("scoring")
 
     def _feed_only(self, step: Step, keep: Tensor, kwargs: dict[str, Any]) -> None:
         index, real = compact(keep)
@@ -192,82 +221,49 @@ class Hooks:
         kwargs["position_ids"] = position_ids
         pictures = kwargs.get("visual_pos_masks")
         if pictures is not None:
+            shown = pictures.cpu()
+            stay = keep[shown].nonzero().flatten()
             kwargs["deepstack_visual_embeds"] = [
-                embeds[keep[pictures].to(embeds.device)] for embeds in kwargs["deepstack_visual_embeds"]
+                embeds[upload(stay, embeds.device)] for embeds in kwargs["deepstack_visual_embeds"]
             ]
-            kwargs["visual_pos_masks"] = pictures.gather(1, index) & real
+            kwargs["visual_pos_masks"] = upload(shown.gather(1, index) & real, pictures.device)
         step.original = kwargs["inputs_embeds"] = gather_columns(step.original, index)
         step.visual = step.visual.gather(1, index) & real
         step.places, step.tail, step.gapped = places(keep), tail_length(keep), True
         step.fed, step.padded = real, not bool(real.all())
 
-    def _set_masks(self, step: Step, kwargs: dict[str, Any]) -> None:
-        """Gives every layer the attention mask of the columns that it holds."""
-        if step.cache is None:
-            if step.gapped:
-                # Without cache and mask, transformers reads gapped ids as several packed sequences.
-                kwargs["attention_mask"] = step.fed.long()
-            return
-        layers = step.cache.layers or [PrunedLayer()]
-        held = {index: layer for index, layer in enumerate(layers) if isinstance(layer, PrunedLayer)}
-        if step.places is None and not any(layer.pruned for layer in held.values()):
-            return
-        for layer in held.values():
-            layer.ready = True
-        kwargs["attention_mask"] = next(iter(held.values())).attention_mask(step.fed)
-        states = {index: layer.state for index, layer in held.items()}
-        if len(set(states.values())) > 1:
-            made = {
-                state: create_causal_mask(
-                    config=self.decoder.config,
-                    inputs_embeds=kwargs["inputs_embeds"],
-                    attention_mask=held[index].attention_mask(step.fed),
-                    past_key_values=step.cache,
-                    layer_idx=index,
-                )
-                for state, index in {state: index for index, state in states.items()}.items()
-            }
-            step.masks = {index: made[state] for index, state in states.items()}
-
     def before_layer(
         self, index: int, module: nn.Module, args: Any, kwargs: dict[str, Any]
-    ) -> tuple[Any, dict[str, Any]] | None:
+    ) -> tuple[Any, dict[str, Any]]:
         """Hands a layer its mask, and probes what enters it."""
         step = self.step
-        if step is None:
-            return None
+        assert step is not None
         if step.gapped:
             # FlashAttention would split a single prompt at its gaps; the rotary embedding is already
             # computed.
             kwargs["position_ids"] = None
         if index in step.masks:
             kwargs["attention_mask"] = step.masks[index]
-        if self.config.memory_probe == "input":
-            self._probe(step, args[0] if args else kwargs["hidden_states"])
+        if step.probed and self.config.memory_probe == "input":
+            step.probe(args[0] if args else kwargs["hidden_states"])
         return args, kwargs
 
-    def after_layer(self, index: int, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        """Stage 2: settles what the layer's cache holds, without the visual columns if it gives them up."""
+    def after_layer(self, index: int, module: nn.Module, args: Any, output: Any) -> None:
+        """Stage 2: takes the visual columns out of the layer's cache if it gives them up."""
         step = self.step
-        if step is None or step.cache is None or not isinstance(step.cache.layers[index], PrunedLayer):
-            return
+        assert step is not None
+        assert step.cache is not None
         layer = step.cache.layers[index]
+        if not isinstance(layer, PrunedLayer):
+            return
         if self.config.memory_probe == "output":
-            self._probe(step, output[0] if isinstance(output, tuple) else output)
-        layer.hide(step.width - step.fed.shape[1], step.tail)
-        if step.lag is not None:
-            layer.lag(step.lag)
-        dropped = [False] * len(step.fed)
-        if step.similarity is not None and self.config.memory_threshold is not None:
-            dropped = discard(step.similarity, self.config.memory_threshold).tolist()
-            self._record(index, step, step.similarity.tolist(), dropped)
+            step.probe(output[0] if isinstance(output, tuple) else output)
+        assert step.similarity is not None
+        assert self.config.memory_threshold is not None
+        similarity = step.similarity()
+        dropped = discard(similarity, self.config.memory_threshold).tolist()
+        self._record(index, step, similarity.tolist(), dropped)
         step.settle(layer, dropped)
-
-    @torch.no_grad()
-    def _probe(self, step: Step, hidden: Tensor) -> None:
-        if step.probed:
-            original, visual = step.original.to(hidden.device), step.visual.to(hidden.device)
-            step.similarity = layer_similarity(hidden, original, visual)
 
     def _record(self, index: int, step: Step, similarity: list[float], dropped: list[bool]) -> None:
         request, rows = self.session.request, slice(None, None, step.repeats)
@@ -282,6 +278,12 @@ class Hooks:
         """
         step = self.step
         self.step = self.visual = None
+        self._unhook_layers()
+        if output is None:
+            return None  # the pass failed
+        if step is not None and not step.probed:
+            for layer in pruned_layers(step.cache):
+                step.settle(layer, [False] * len(step.fed))
         if self.session.request is not None:
             cache = kwargs.get("past_key_values")
             self.session.request.leave_decoder(output.past_key_values if cache is None else cache)

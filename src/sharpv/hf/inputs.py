@@ -15,9 +15,9 @@ from sharpv.errors import InputError
 from sharpv.hf.families import Family, family_for
 from sharpv.hf.features import encode_video, flatten, rebuild, with_encoded_images
 from sharpv.hf.layout import video_placeholders
-from sharpv.hf.positions import compact, gather_columns, gather_positions, renumber
-from sharpv.hf.request import Stopwatch
+from sharpv.hf.positions import compact, gather_columns, gather_positions, renumber, upload
 from sharpv.hf.stage1 import keep_tokens, place
+from sharpv.hf.stopwatch import Stopwatch
 from sharpv.methods import TokenPruner, find_pruner
 from sharpv.report import VideoReport
 
@@ -48,11 +48,11 @@ class Shortened:
 
     Attributes:
         inputs: what `generate()` takes instead of the original inputs.
-        keep: bool `[B, L]`, the columns of the original prompt that stayed.
+        keep: bool `[B, L]` on the host, the columns of the original prompt that stayed.
         prompt_tokens: per row, tokens before, padding left out.
         prompt_tokens_kept: per row, tokens after.
         videos: what was kept of each video.
-        milliseconds: time of the phases `vision` and `scoring`.
+        watch: timed the phases `vision` and `scoring`.
     """
 
     inputs: dict[str, Any]
@@ -60,7 +60,7 @@ class Shortened:
     prompt_tokens: tuple[int, ...]
     prompt_tokens_kept: tuple[int, ...]
     videos: tuple[VideoReport, ...]
-    milliseconds: dict[str, float]
+    watch: Stopwatch
 
 
 def prune_inputs(
@@ -102,7 +102,8 @@ def prune_inputs(
         return dict(inputs)
     shortened = shorten(model, family, inputs, config, pruner)
     gapped = config.positions == "original" and not family.mrope and not bool(shortened.keep.all())
-    if gapped and bool(shortened.inputs["attention_mask"].all()):
+    padded = min(shortened.prompt_tokens_kept) < shortened.inputs["input_ids"].shape[1]
+    if gapped and not padded:
         return _with_padding_column(model, shortened.inputs)
     return shortened.inputs
 
@@ -118,19 +119,19 @@ def shorten(
     """Does the work of `prune_inputs` on inputs with video."""
     base, input_ids = model.base_model, _prompt(inputs)
     attention_mask = _attention_mask(model, inputs)
-    visual = video_placeholders(base, family.placeholder, input_ids)
+    visual = video_placeholders(base, family.placeholder, input_ids).cpu()
     counts = visual.sum(1).tolist()
     placed, _ = place(family.layout(inputs, base, counts, family.separators), counts)
     watch = Stopwatch(model)
     inputs = with_encoded_images(model, family, inputs)
     encoded, consumed = encode_video(base, family, inputs)
     features = flatten(encoded, sum(counts))
-    vision = watch.lap()
+    watch.lap("vision")
     keep_features, videos = keep_tokens(features, placed, 1, config, pruner)
     keep = ~visual
-    keep[visual] = keep_features.to(keep.device)
+    keep[visual] = keep_features
     keep &= attention_mask
-    index, real = compact(keep)
+    index, real = (upload(columns, input_ids.device) for columns in compact(keep))
     others = inputs.get("mm_encoder_outputs") or {}
     shorter = {
         **{name: value for name, value in inputs.items() if name not in consumed},
@@ -140,14 +141,9 @@ def shorten(
             {**others, family.modality: rebuild(encoded, features, keep_features)}
         ),
     }
-    return Shortened(
-        shorter,
-        keep,
-        tuple(attention_mask.sum(1).tolist()),
-        tuple(real.sum(1).tolist()),
-        videos,
-        {"vision": vision, "scoring": watch.lap()},
-    )
+    watch.lap("scoring")
+    before, after = (tuple(columns.sum(1).tolist()) for columns in (attention_mask, keep))
+    return Shortened(shorter, keep, before, after, videos, watch)
 
 
 def _cut(model: PreTrainedModel, inputs: Mapping[str, Any], index: Tensor, real: Tensor) -> dict[str, Tensor]:
@@ -184,6 +180,7 @@ def _prompt(inputs: Mapping[str, Any]) -> Tensor:
 
 
 def _attention_mask(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Tensor:
+    """Returns what is no padding, bool `[B, L]` on the host."""
     input_ids, mask = inputs["input_ids"], inputs.get("attention_mask")
     if mask is None:
         padding, end = model.generation_config.pad_token_id, model.generation_config.eos_token_id
@@ -192,13 +189,13 @@ def _attention_mask(model: PreTrainedModel, inputs: Mapping[str, Any]) -> Tensor
             raise InputError(
                 "got padded prompts without attention_mask: pass the one that the processor returned"
             )
-        return torch.ones_like(input_ids, dtype=torch.bool)
+        return torch.ones(input_ids.shape, dtype=torch.bool)
     if mask.shape != input_ids.shape:
         raise InputError(
             f"got attention_mask {list(mask.shape)} for input_ids {list(input_ids.shape)}: they must be the "
             "same shape"
         )
-    return mask.bool()
+    return mask.bool().cpu()
 
 
 def _positions(
@@ -214,7 +211,7 @@ def _positions(
     if position_ids is None:
         accepted = inspect.signature(model.forward).parameters
         whole = {name: value for name, value in inputs.items() if name in accepted}
-        whole["attention_mask"] = attention_mask.long()
+        whole["attention_mask"] = upload(attention_mask.long(), index.device)
         position_ids = model._prepare_position_ids_for_generation(inputs["input_ids"], whole)
     position_ids = gather_positions(position_ids, index)
     if config.positions == "compact":

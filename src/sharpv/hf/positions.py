@@ -1,9 +1,18 @@
-"""Shortening the rows of a batch: which columns stay, and what the tensors along them become."""
+"""Shortening the rows of a batch: which columns stay, and what the tensors along them become.
+
+Masks and columns of prompts are kept on the host, whatever the device of the model: they decide shapes, and
+each question to a mask on a GPU would wait for all that is queued there.
+"""
 
 import torch
 from torch import Tensor
 
-__all__ = ["compact", "gather_columns", "gather_positions", "places", "renumber", "tail_length"]
+__all__ = ["compact", "gather_columns", "gather_positions", "places", "renumber", "tail_length", "upload"]
+
+
+def upload(values: Tensor, device: torch.device) -> Tensor:
+    """Copies to a device without waiting for what is queued there."""
+    return values.to(device, non_blocking=True)
 
 
 def compact(keep: Tensor) -> tuple[Tensor, Tensor]:
@@ -17,7 +26,11 @@ def compact(keep: Tensor) -> tuple[Tensor, Tensor]:
         bool `[B, P]`, false where a shorter row is padded (with columns that it does not keep).
     """
     width = int(keep.sum(1).max())
-    index = keep.int().argsort(dim=1, stable=True)[:, keep.shape[1] - width :]
+    # Each column's place in a stable sort, those that go first.
+    given_up = (~keep).cumsum(1)
+    order = torch.where(keep, given_up[:, -1:] + keep.cumsum(1), given_up) - 1
+    columns = torch.arange(keep.shape[1], device=keep.device).expand_as(order)
+    index = torch.empty_like(order).scatter_(1, order, columns)[:, keep.shape[1] - width :]
     return index, keep.gather(1, index)
 
 
@@ -38,13 +51,13 @@ def tail_length(keep: Tensor) -> int:
 
 def gather_columns(values: Tensor, index: Tensor) -> Tensor:
     """Returns `values [B, L, ...]` at the columns `index [B, P]`: `[B, P, ...]`."""
-    rest, index = values.shape[2:], index.to(values.device)
+    rest, index = values.shape[2:], upload(index, values.device)
     return values.gather(1, index.reshape(*index.shape, *(1 for _ in rest)).expand(*index.shape, *rest))
 
 
 def gather_positions(position_ids: Tensor, index: Tensor) -> Tensor:
     """Returns position ids `[B or 1, L]` or `[axes, B or 1, L]` at the columns `index [B, P]`."""
-    batch, index = index.shape[0], index.to(position_ids.device)
+    batch, index = index.shape[0], upload(index, position_ids.device)
     if position_ids.dim() == 2:
         return position_ids.expand(batch, -1).gather(1, index)
     axes = position_ids.shape[0]
@@ -58,6 +71,6 @@ def renumber(position_ids: Tensor, real: Tensor) -> Tensor:
         position_ids: int64, non-decreasing along a row.
         real: bool `[B, P]`, false at padding, which gets id 0.
     """
-    real = real.to(position_ids.device)
+    real = upload(real, position_ids.device)
     first = position_ids.masked_fill(~real, torch.iinfo(position_ids.dtype).max).amin(1, keepdim=True)
     return (first + real.long().cumsum(1) - 1).masked_fill(~real, 0)

@@ -1,10 +1,7 @@
 """What one request has gathered on its way through the model, and the report made of it."""
 
-import time
 from dataclasses import dataclass, field
 
-import torch
-from torch import nn
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
@@ -12,28 +9,10 @@ from sharpv._compat import versions
 from sharpv.config import SharpVConfig
 from sharpv.hf.cache import cache_bytes, dense_cache_bytes
 from sharpv.hf.layout import VideoLayout
+from sharpv.hf.stopwatch import Stopwatch
 from sharpv.report import LayerReport, Milliseconds, Report, VideoReport
 
-__all__ = ["Request", "Stopwatch"]
-
-
-class Stopwatch:
-    """Wall-clock milliseconds since the last lap, the queues of the accelerators included."""
-
-    def __init__(self, model: nn.Module) -> None:
-        devices = {weight.device for weight in model.parameters()}
-        self._devices = [device for device in devices if device.type == "cuda"]
-        self._since = 0.0
-        self.lap()
-
-    def lap(self) -> float:
-        """Returns the milliseconds since the last lap, and starts the next."""
-        for device in self._devices:
-            torch.cuda.synchronize(device)
-        now = time.perf_counter()
-        passed = (now - self._since) * 1e3
-        self._since = now
-        return passed
+__all__ = ["Request"]
 
 
 @dataclass
@@ -42,7 +21,8 @@ class Request:
 
     Attributes:
         watch: times the phases.
-        layouts: videos that stage 1 has yet to prune inside the model; None when the prompt came shortened.
+        layouts: videos that the model is to encode itself, and stage 1 to prune inside it; None when the
+            prompt came shortened.
         expected_tokens: video placeholders of the prompt that the model will be fed, unless rows are
             repeated.
         shortened: whether the prompt was shortened before the model, so that its position ids have gaps.
@@ -65,21 +45,23 @@ class Request:
     layers: list[LayerReport] = field(default_factory=list)
     cache_bytes: int | None = None
     dense_cache_bytes: int | None = None
-    milliseconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def prefilled(self) -> bool:
+        """Whether the decoder's first pass is over."""
+        return self.watch.saw("prefill")
+
     def enter_decoder(self) -> None:
-        """Starts timing the decoder's first pass; a bare forward pass has run its vision tower by then."""
-        if "prefill" not in self.milliseconds:
-            lap = self.watch.lap()
-            if self.bare and self.layouts is not None:
-                self.milliseconds["vision"] = lap
+        """Starts timing the decoder's first pass; frames that the model was given are encoded by then."""
+        if not self.prefilled:
+            self.watch.lap("vision" if self.layouts is not None else None)
 
     def leave_decoder(self, cache: Cache | None) -> None:
         """Takes the time and the bytes of the cache after the decoder's first pass."""
-        if "prefill" in self.milliseconds:
+        if self.prefilled:
             return
-        self.milliseconds["prefill"] = self.watch.lap()
+        self.watch.lap("prefill")
         self.cache = cache
         if cache is not None:
             self.cache_bytes = cache_bytes(cache)
@@ -97,7 +79,7 @@ class Request:
             layers=tuple(self.layers),
             cache_bytes=self.cache_bytes,
             dense_cache_bytes=self.dense_cache_bytes,
-            milliseconds=Milliseconds(**self.milliseconds),
+            milliseconds=Milliseconds(**self.watch.milliseconds()),
             notes=tuple(self.notes),
             versions=versions(),
         )

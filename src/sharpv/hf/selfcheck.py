@@ -19,7 +19,7 @@ from sharpv.video import Video
 __all__ = ["FamilyCheck", "check_family", "run_check"]
 
 NEW_TOKENS = 4
-DROP_EVERYWHERE = 2.0
+DROP_NOWHERE, DROP_EVERYWHERE = -1.0, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class FamilyCheck:
 
     Attributes:
         model_type: of the family.
-        exact_off: whether the switched-off session gave bit for bit the dense tokens and logits.
+        exact_off: whether a session whose stages drop nothing gave bit for bit the dense tokens and logits.
         tokens_total: video tokens of the clip.
         tokens_kept: of these, what the default configuration kept.
         cache_bytes: of the pruned run, with every layer giving up its video.
@@ -65,7 +65,7 @@ def check_family(model_type: str, device: str = "cpu") -> FamilyCheck:
 
 
 def run_check(model_type: str, device: str = "cpu") -> FamilyCheck:
-    """Runs a family's tiny random model on a made clip: dense, switched off, and pruned.
+    """Runs a family's tiny random model on a made clip: dense, with nothing dropped, and pruned.
 
     Args:
         model_type: one of `FAMILIES`.
@@ -89,7 +89,7 @@ def run_check(model_type: str, device: str = "cpu") -> FamilyCheck:
         pad_token_id=model.generation_config.pad_token_id,
     )
     dense = model.generate(**inputs, generation_config=options)
-    with attach(model, SharpVConfig(retention=1.0, memory_threshold=None, images_as_frames=True)):
+    with attach(model, SharpVConfig(retention=1.0, memory_threshold=DROP_NOWHERE, images_as_frames=True)):
         off = model.generate(**inputs, generation_config=options)
     with attach(model, SharpVConfig(memory_threshold=DROP_EVERYWHERE, images_as_frames=True)) as session:
         model.generate(**inputs, generation_config=options)

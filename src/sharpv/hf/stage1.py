@@ -12,7 +12,7 @@ from sharpv.hf.layout import VideoLayout
 from sharpv.methods import TokenPruner
 from sharpv.report import VideoReport
 
-__all__ = ["Placed", "keep_tokens", "place"]
+__all__ = ["Placed", "keep_all", "keep_tokens", "place"]
 
 
 class Placed(NamedTuple):
@@ -73,28 +73,41 @@ def keep_tokens(
         pruner: the method that chooses.
 
     Returns:
-        bool `[tokens]`, and one record per video of the request.
+        bool `[tokens]` on the host, and one record per video of the request.
 
     Raises:
         InputError: features that are not finite.
     """
-    keep = torch.ones(len(features), dtype=torch.bool, device=features.device)
+    keep = torch.ones(len(features), dtype=torch.bool)
     records = []
     start = 0
     for row, layout in placed:
         n, f = layout.frames, layout.tokens_per_frame
-        mask, ratios = pruner.select(features[start : start + n * f].view(n, f, -1), config, layout.grid)
+        chosen, ratios = pruner.select(features[start : start + n * f].view(n, f, -1), config, layout.grid)
+        mask = chosen.cpu()
         keep[start : start + n * f] = mask.flatten()
         start += layout.tokens
         if row % repeats == 0:
-            records.append(
-                VideoReport(
-                    row=row // repeats,
-                    frames=n,
-                    tokens_per_frame=f,
-                    separators=layout.separators,
-                    ratios=ratios,
-                    kept=tuple(map(tuple, mask.tolist())),
-                )
-            )
+            records.append(_record(row // repeats, layout, ratios, tuple(map(tuple, mask.tolist()))))
     return keep, tuple(records)
+
+
+def keep_all(placed: Sequence[Placed]) -> tuple[VideoReport, ...]:
+    """Returns the records of videos of which nothing is dropped, and nothing was scored."""
+    return tuple(
+        _record(row, layout, (), ((True,) * layout.tokens_per_frame,) * layout.frames)
+        for row, layout in placed
+    )
+
+
+def _record(
+    row: int, layout: VideoLayout, ratios: tuple[float, ...], kept: tuple[tuple[bool, ...], ...]
+) -> VideoReport:
+    return VideoReport(
+        row=row,
+        frames=layout.frames,
+        tokens_per_frame=layout.tokens_per_frame,
+        separators=layout.separators,
+        ratios=ratios,
+        kept=kept,
+    )

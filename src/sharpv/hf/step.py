@@ -1,6 +1,6 @@
 """One forward pass of the decoder: what is fed, what of it is video, what the cache will hold."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -8,16 +8,17 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
+from sharpv.core.memory import layer_similarity, visual_columns
 from sharpv.errors import InputError
 from sharpv.hf.cache import PrunedLayer
-from sharpv.hf.positions import compact, tail_length
+from sharpv.hf.positions import compact, tail_length, upload
 
-__all__ = ["Step", "position_ids_of"]
+__all__ = ["Step", "earlier_padding", "position_ids_of"]
 
 
 @dataclass
 class Step:
-    """One forward pass of the decoder.
+    """One forward pass of the decoder. Its masks, and what is made of them, are on the host.
 
     Attributes:
         visual: bool `[B, q]`, where tokens of videos are fed.
@@ -25,7 +26,6 @@ class Step:
         fed: bool `[B, q]`, false at padding.
         padded: whether any of `fed` is false.
         width: columns that the caller passed; more than q after stage 1.
-        earlier: bool `[B, past]`, false at padding read before; None without padding.
         places: int64 `[B, width]`, what stands for each of the caller's columns; None without stage 1.
         tail: columns after the last one that stage 1 removed.
         cache: the cache of the pass.
@@ -34,8 +34,8 @@ class Step:
         lag: int64 `[B, 1]`, tokens that stage 1 removed per row, where positions are compact.
         repeats: copies of each row of the request in the batch.
         probed: whether stage 2 looks at the pass.
-        similarity: sim_l of the layer that is running, `[B]`.
-        memo: results shared by layers in the same state.
+        similarity: gives sim_l of the layer that is running, `[B]`.
+        memo: results shared by layers in the same state, or on the same device.
     """
 
     visual: Tensor
@@ -43,7 +43,6 @@ class Step:
     fed: Tensor
     padded: bool
     width: int
-    earlier: Tensor | None = None
     places: Tensor | None = None
     tail: int = 0
     cache: Cache | None = None
@@ -52,7 +51,7 @@ class Step:
     lag: Tensor | None = None
     repeats: int = 1
     probed: bool = False
-    similarity: Tensor | None = None
+    similarity: Callable[[], Tensor] | None = None
     memo: dict[Any, Any] = field(default_factory=dict)
 
     @classmethod
@@ -71,12 +70,23 @@ class Step:
             )
         batch, width = embeds.shape[:2]
         if mask is None:
-            mask = torch.ones(batch, width, device=embeds.device)
-        # Where layers stand on several devices, the prompt need not be on the decoder's first.
-        mask = mask.to(embeds.device).bool()
-        fed, earlier = mask[:, -width:], mask[:, :-width]
-        visual = torch.zeros_like(fed) if visual is None else visual.to(embeds.device)
-        return cls(visual, embeds, fed, not bool(fed.all()), width, None if bool(earlier.all()) else earlier)
+            mask = torch.ones(batch, width)
+        fed = mask[:, -width:].bool().cpu()
+        visual = torch.zeros_like(fed) if visual is None else visual
+        return cls(visual, embeds, fed, not bool(fed.all()), width)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the decoder is fed; where layers stand on several devices, their masks are made there."""
+        return self.original.device
+
+    def probe(self, hidden: Tensor) -> None:
+        """Measures hidden states `[B, q, d]` of a layer against what the decoder is fed."""
+        device = hidden.device
+        if device not in self.memo:
+            self.memo[device] = [upload(row, device) for row in visual_columns(self.visual)]
+        original = self.original.detach().to(device)
+        self.similarity = _fetch(layer_similarity(hidden, original, self.memo[device]))
 
     def tokens_per_row(self) -> tuple[int, ...]:
         """Returns the tokens fed per row of the request, padding left out."""
@@ -97,28 +107,66 @@ class Step:
             )
         self.repeats = max(self.repeats, 1)
 
-    def settle(self, layer: PrunedLayer, dropped: list[bool]) -> None:
-        """Brings a layer's record of padding up to date, and takes out the visual columns of dropped rows.
+    def padding(self, layer: PrunedLayer) -> Tensor | None:
+        """Returns the 2-D attention mask of the pass for a layer of the cache; None without padding."""
+        if layer.valid is None and not self.padded:
+            return None
+        return layer.attention_mask(upload(self.fed, self.device))
 
-        Layers in the same state share the result, so that their masks are made once.
+    def settle(self, layer: PrunedLayer, dropped: list[bool]) -> None:
+        """Has a layer count what it was not fed, and takes out the visual columns of dropped rows.
+
+        Layers in the same state share the record of their padding, so that their masks are made once.
         """
+        layer.hide(self.width - self.fed.shape[1], self.tail)
+        if self.lag is not None:
+            layer.lag(self.lag)
         if layer.valid is None and not self.padded and not any(dropped):
             return
         key = (*layer.state, *dropped)
         if key not in self.memo:
-            before = layer.physical - self.fed.shape[1]
-            keep, columns = layer.columns(self.fed, before), None
-            if any(dropped):
-                given_up = self.visual & torch.tensor(dropped, device=self.visual.device)[:, None]
-                keep[:, before:] &= ~given_up
-                columns = (*compact(keep), tail_length(keep))
             # The old record is held on to, so that its id is not given to another tensor during this pass.
-            self.memo[key] = keep, columns, layer.valid
-        keep, columns, _ = self.memo[key]
-        if columns is None:
-            layer.valid = keep
+            self.memo[key] = layer.valid, self._columns(layer, dropped)
+        _, (index, valid, tail) = self.memo[key]
+        if index is None:
+            layer.valid = valid
         else:
-            layer.keep(*columns)
+            layer.keep(index, valid, tail)
+
+    def _columns(self, layer: PrunedLayer, dropped: list[bool]) -> tuple[Tensor | None, Tensor | None, int]:
+        """Returns what `layer.keep` takes; no index where no row is dropped."""
+        before = layer.physical - self.fed.shape[1]
+        keep = layer.columns(self.fed, before)
+        if not any(dropped):
+            return None, upload(keep, self.device), 0
+        keep = keep.cpu()
+        keep[:, before:] &= ~(self.visual & torch.tensor(dropped)[:, None])
+        index, real = compact(keep)
+        valid = None if bool(real.all()) else upload(real, self.device)
+        return upload(index, self.device), valid, tail_length(keep)
+
+
+def _fetch(values: Tensor) -> Callable[[], Tensor]:
+    """Starts copying to the host; what it returns waits for the copy, not for what is queued after it."""
+    if not values.is_cuda:
+        return values.cpu
+    copy = values.to("cpu", non_blocking=True)
+    arrived = torch.cuda.current_stream(values.device).record_event()
+
+    def wait() -> Tensor:
+        arrived.synchronize()
+        return copy
+
+    return wait
+
+
+def earlier_padding(kwargs: Mapping[str, Any]) -> Tensor | None:
+    """Returns what is no padding in the past of a call, bool `[B, past]`; None without padding there."""
+    mask, embeds = kwargs.get("attention_mask"), kwargs["inputs_embeds"]
+    if mask is None or mask.shape[1] == embeds.shape[1]:
+        return None
+    earlier = mask[:, : -embeds.shape[1]].bool()
+    return None if bool(earlier.all()) else upload(earlier, embeds.device)
 
 
 def position_ids_of(kwargs: Mapping[str, Any]) -> Tensor:
