@@ -10,6 +10,7 @@ import transformers
 
 from sharpv.hf.families import FAMILIES, Family
 from sharpv.hf.layout import stacked
+from sharpv.methods import METHODS
 from sharpv.tiny.clip import moving_square
 from sharpv.tiny.random.llava import llava_onevision
 from sharpv.video import write_video
@@ -50,6 +51,12 @@ def test_the_page_on_adding_a_model_answers_for_every_field():
         name for name in Family.__dataclass_fields__ if name != "name" and f"| `{name}` |" not in page
     ] == []
     assert [f.layout.__name__ for f in FAMILIES.values() if f"| `{f.layout.__name__}` |" not in page] == []
+
+
+def test_the_page_on_methods_has_a_section_for_each():
+    page = (ROOT / "docs/methods.md").read_text()
+    assert re.findall(r"^## `(\w+)`$", page, re.MULTILINE) == list(METHODS)
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(METHODS)
 
 
 def case(test: str, *parameters: str, outcome: str = "") -> str:

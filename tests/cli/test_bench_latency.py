@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from sharpv.bench import ceilings, random_weights
 from sharpv.cli.app import app
+from sharpv.methods import METHODS
 
 SMALL = ["--frames", "4", "--repeats", "2", "--new-tokens", "2"]
 
@@ -49,6 +50,11 @@ def test_tables_come_before_one_line_of_json(measured):
     assert any(line.startswith("largest phase with sharpv: ") for line in lines)
     assert not any("random weights" in line for line in lines)
     assert "round 2 of 2" in result.stderr
+
+
+def test_the_help_names_every_method():
+    words = invoke("bench", "latency", "--help").stdout.replace("│", " ").split()
+    assert set(METHODS) <= {word.strip("(),.") for word in words}
 
 
 def test_only_json_if_asked(model, clip):

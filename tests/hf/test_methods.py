@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import sharpv
-from sharpv.methods import Random
+from sharpv.methods import METHODS, Random
 from tests.hf.conftest import GREEDY, clip, distance, forward_loop, same_output
 from tests.hf.test_session import state_of
 
@@ -12,7 +12,7 @@ STAGE_1 = sharpv.SharpVConfig(retention=0.3, memory_threshold=None)
 OFF = sharpv.SharpVConfig(retention=1.0, memory_threshold=None)
 
 
-@pytest.fixture(params=["random", "uniform"])
+@pytest.fixture(params=["random", "uniform", "vidcom2"])
 def method(request) -> str:
     return request.param
 
@@ -52,6 +52,14 @@ def test_a_row_of_a_padded_batch_equals_the_row_alone(model, make_inputs, batch,
             alone = model.generate(**make_inputs([clip(row)], questions=(question,)), **GREEDY)
             assert all(torch.equal(a[row], b[0]) for a, b in zip(together.logits, alone.logits, strict=True))
             assert session.report.videos[0].kept == whole.videos[row].kept
+
+
+def test_every_method_keeps_what_it_is_asked_for(model, inputs):
+    for name in METHODS:
+        with sharpv.attach(model, STAGE_1, method=name) as session:
+            model.generate(**inputs, max_new_tokens=1)
+        assert session.report.method == name
+        assert session.report.tokens_kept == round(0.3 * session.report.tokens_total)
 
 
 def test_several_videos_in_a_row_have_a_budget_each(model, make_inputs, method):

@@ -33,7 +33,10 @@ def latency(
     retention: Annotated[str, typer.Option(help="Share of tokens to keep, or 'adaptive'.")] = "0.12",
     method: Annotated[
         list[str] | None,
-        typer.Option(help="What chooses the tokens, repeatable (sharpv, random, uniform). [default: sharpv]"),
+        typer.Option(
+            help="What chooses the tokens, repeatable (sharpv, random, uniform, evs, vidcom2, vcast, dycoke, "
+            "divprune). [default: sharpv]"
+        ),
     ] = None,
     memory_threshold: Annotated[
         float | None,

@@ -6,13 +6,10 @@ import torch
 from torch import Tensor
 
 from sharpv.core.eager import eager
-from sharpv.errors import InputError
+from sharpv.core.features import check_features, check_finite, norms_in_range, working_dtype
 
 __all__ = ["Scores", "score"]
 
-_DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
-# Squares and products of norms in this range stay clear of float32's limits.
-_SMALLEST_NORM, _LARGEST_NORM = 1e-10, 1e15
 # Below this squared dissimilarity the rounding of a float32 cosine (about 2e-7) shows in its root.
 _SMALLEST_SQUARE = 1e-3
 
@@ -60,12 +57,11 @@ def score(features: Tensor, spatial_weight: float = 1.0) -> Scores:
     Raises:
         InputError: another shape or dtype, no frame or no token, NaN or infinite features.
     """
-    _check(features)
-    dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
-    spatial, temporal, doubtful = _dissimilarities(features, dtype)
+    check_features(features)
+    spatial, temporal, doubtful = _dissimilarities(features, working_dtype(features))
     for t in torch.nonzero(doubtful).flatten().tolist():
         pair = features[max(t - 1, 0) : t + 1]
-        _check_finite(pair[-1], t)
+        check_finite(pair[-1], t)
         again = _dissimilarities(pair, torch.float64)
         spatial[t], temporal[t] = again[0][-1], again[1][-1]
     spatial, temporal = spatial.float(), temporal.float()
@@ -112,28 +108,9 @@ def _dissimilarities(features: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tens
     past = nonzero[:-1]
     temporal[1:] = torch.where(nonzero[1:] & past, gaps[1:] / norms[1:], nonzero[1:] ^ past)
 
-    in_range = (norms > _SMALLEST_NORM) & (norms < _LARGEST_NORM)
+    in_range = norms_in_range(norms)
     sound = (in_range & (squares > _SMALLEST_SQUARE)).all(-1)
     doubtful = ~sound
     # A token's T is as doubtful as the token before it.
     doubtful[1:] |= ~in_range[:-1].all(-1)
     return spatial.clamp(max=2), temporal.clamp(max=2), doubtful
-
-
-def _check(features: Tensor) -> None:
-    if features.dtype not in _DTYPES:
-        names = ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES)
-        raise InputError(f"features have dtype {features.dtype}: convert them to one of {names}")
-    if features.ndim != 3 or 0 in features.shape:
-        raise InputError(
-            f"features have shape {list(features.shape)}: give one video as [frames, tokens, channels], "
-            "each at least 1"
-        )
-
-
-def _check_finite(frame: Tensor, t: int) -> None:
-    if not torch.linalg.vector_norm(frame, dim=-1, dtype=torch.float64).isfinite().all():
-        raise InputError(
-            f"the features of frame {t} hold NaN, infinity or values whose norm overflows: look for what "
-            "made them (often a vision tower run in float16; use bfloat16 or float32)"
-        )

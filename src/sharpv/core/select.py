@@ -8,7 +8,7 @@ from sharpv.core.anchors import anchor_order, token_grid
 from sharpv.core.eager import eager
 from sharpv.core.scores import Scores, score
 
-__all__ = ["keep_mask", "select", "token_counts"]
+__all__ = ["RATIO_UNITS", "keep_mask", "select", "share_tokens", "token_counts", "top_mask"]
 
 # r is known to this: a ratio that is a round number but for float32's rounding must not cost or gain a token.
 RATIO_TOLERANCE = 1e-5
@@ -59,16 +59,30 @@ def select(scores: Scores, config: SharpVConfig, grid: tuple[int, int] | None = 
     importance = scores.importance
     f = importance.shape[1]
     rows, cols = token_grid(f, grid)
-    counts = token_counts(scores, config).unsqueeze(-1)
-    places = torch.arange(f, device=importance.device)
+    counts = token_counts(scores, config)
     if config.coverage > 0:
-        anchors = (counts.double() * config.coverage).round()
+        anchors = (counts.unsqueeze(-1).double() * config.coverage).round()
         order = torch.tensor(anchor_order(rows, cols), device=importance.device)
-        rank = torch.empty_like(order).scatter_(0, order, places)
+        rank = torch.empty_like(order).scatter_(0, order, torch.arange(f, device=importance.device))
         importance = importance.masked_fill(rank < anchors, torch.inf)
-    best = importance.argsort(dim=-1, descending=True, stable=True)
-    mask = torch.zeros_like(best, dtype=torch.bool).scatter_(-1, best, places < counts)
+    mask = top_mask(importance, counts)
     return mask if config.bucket == 1 else _fill_bucket(mask, scores.importance, config.bucket)
+
+
+def top_mask(values: Tensor, counts: Tensor) -> Tensor:
+    """Marks the largest values of each row; the lower index wins ties.
+
+    Args:
+        values: `[n, f]`, no NaN.
+        counts: int64 `[n]`, how many to mark in each row.
+
+    Returns:
+        bool `[n, f]`, on the device of the values.
+    """
+    best = values.argsort(dim=-1, descending=True, stable=True)
+    ranks = torch.arange(values.shape[-1], device=values.device)
+    first = ranks < counts.to(values.device).unsqueeze(-1)
+    return torch.zeros_like(best, dtype=torch.bool).scatter_(-1, best, first)
 
 
 @torch.no_grad()
@@ -76,7 +90,7 @@ def token_counts(scores: Scores, config: SharpVConfig) -> Tensor:
     """Says how many tokens each frame keeps.
 
     Adaptive: `k_t = ceil(r_t f)`, where r_t counts as known to 1e-5, so that r = 0.5 + 3e-8 of 10 tokens is
-    5 and not 6. Budget: `round(retention n f)` over the whole video, in proportion to r_t (`_share`).
+    5 and not 6. Budget: `round(retention n f)` over the whole video, in proportion to r_t (`share_tokens`).
     Threshold K: the tokens with `I >= K`. In all three, a frame keeps at least `min_tokens_per_frame` and at
     most f. What `bucket` adds is not counted.
 
@@ -96,7 +110,7 @@ def token_counts(scores: Scores, config: SharpVConfig) -> Tensor:
     else:
         total = max(round(config.retention * n * f), n * least)
         weights = (scores.ratios.double() * RATIO_UNITS).round().long().tolist()
-        counts = torch.tensor(_share(total, weights, least, f), device=scores.ratios.device)
+        counts = torch.tensor(share_tokens(total, weights, least, f), device=scores.ratios.device)
     return counts.clamp(least, f)
 
 
@@ -105,12 +119,11 @@ def _fill_bucket(mask: Tensor, importance: Tensor, bucket: int) -> Tensor:
     # Counted as a tensor: a number would make the device wait.
     lack = -mask.sum() % bucket
     # The kept ones come last. Where fewer than `lack` others are left, all are kept.
-    best = importance.masked_fill(mask, -torch.inf).flatten().argsort(descending=True, stable=True)
-    ranks = torch.arange(len(best), device=best.device)
-    return mask | torch.zeros_like(best, dtype=torch.bool).scatter_(0, best, ranks < lack).view_as(mask)
+    others = importance.masked_fill(mask, -torch.inf)
+    return mask | top_mask(others.view(1, -1), lack.view(1)).view_as(mask)
 
 
-def _share(total: int, weights: list[int], least: int, most: int) -> list[int]:
+def share_tokens(total: int, weights: list[int], least: int, most: int) -> list[int]:
     """Shares `total` in proportion to the weights, each between `least` and `most`, in whole numbers.
 
     The shares are `clamp(c w, least, most)` with the one c that makes their sum right: frames beyond a bound

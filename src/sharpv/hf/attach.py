@@ -176,8 +176,8 @@ def attach(
     Args:
         model: a supported transformers model; `sharpv models` lists the families.
         config: what to keep. The default is the paper's automatic mode.
-        method: what chooses the tokens of stage 1: "sharpv"; "random" or "uniform", which need a float
-            `retention`; or a pruner from `sharpv.methods`, such as `Random(seed=3)`. Stage 2 is the same.
+        method: what chooses the tokens of stage 1: "sharpv"; another name of `sharpv.methods.METHODS`, all of
+            which need a float `retention`; or a pruner, such as `Random(seed=3)`. Stage 2 is the same.
 
     Returns:
         The session, which is also a context manager.

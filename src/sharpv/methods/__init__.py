@@ -1,9 +1,27 @@
 """Ways of choosing which visual tokens an LLM reads, in plain torch."""
 
 from sharpv.methods.base import Selection, TokenPruner
+from sharpv.methods.divprune import DivPrune
+from sharpv.methods.dycoke import DyCoke
+from sharpv.methods.evs import EVS
 from sharpv.methods.random import Random
 from sharpv.methods.registry import METHODS, find_pruner
 from sharpv.methods.sharpv import SharpV
 from sharpv.methods.uniform import Uniform
+from sharpv.methods.vcast import VCast
+from sharpv.methods.vidcom2 import VidCom2
 
-__all__ = ["METHODS", "Random", "Selection", "SharpV", "TokenPruner", "Uniform", "find_pruner"]
+__all__ = [
+    "EVS",
+    "METHODS",
+    "DivPrune",
+    "DyCoke",
+    "Random",
+    "Selection",
+    "SharpV",
+    "TokenPruner",
+    "Uniform",
+    "VCast",
+    "VidCom2",
+    "find_pruner",
+]

@@ -1,16 +1,28 @@
 """What a method of choosing visual tokens is."""
 
+from math import inf
+from numbers import Real
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from sharpv.config import SharpVConfig
+from sharpv.core.select import RATIO_UNITS, share_tokens
 from sharpv.errors import InputError
 
-__all__ = ["Selection", "TokenPruner", "budget", "keep_places", "require_budget"]
+__all__ = [
+    "Selection",
+    "TokenPruner",
+    "budget",
+    "frame_budgets",
+    "is_positive",
+    "keep_places",
+    "require_budget",
+    "stride",
+]
 
-INFORMED_ONLY = ("spatial_weight", "coverage", "min_tokens_per_frame")
+OF_SHARPV_ONLY = ("spatial_weight", "coverage", "min_tokens_per_frame")
 
 
 class Selection(NamedTuple):
@@ -61,7 +73,7 @@ class TokenPruner(Protocol):
 
 
 def require_budget(name: str, config: SharpVConfig) -> None:
-    """Checks the configuration of a method that does not look at the features.
+    """Checks the configuration of a method with a rule of its own, which needs a number of tokens.
 
     Raises:
         InputError: no retention as a number, or a setting that would have no effect.
@@ -72,11 +84,11 @@ def require_budget(name: str, config: SharpVConfig) -> None:
             "give a number in (0, 1], such as SharpVConfig(retention=0.25)"
         )
     default = SharpVConfig()
-    idle = [field for field in INFORMED_ONLY if getattr(config, field) != getattr(default, field)]
+    idle = [field for field in OF_SHARPV_ONLY if getattr(config, field) != getattr(default, field)]
     if idle:
         raise InputError(
-            f"method {name!r} does not look at what a video shows, so {', '.join(idle)} would have no "
-            "effect: leave it at its default"
+            f"method {name!r} has a rule of its own, so {', '.join(idle)} would have no effect: leave it at "
+            "its default"
         )
 
 
@@ -86,6 +98,38 @@ def budget(config: SharpVConfig, n: int, f: int) -> int:
     `round(retention n f)`, at least 1, rounded up to a multiple of `bucket`, at most n f.
     """
     return config.rounded_up(max(round(float(config.retention) * n * f), 1), n * f)
+
+
+def frame_budgets(total: int, weights: Tensor, f: int) -> Tensor:
+    """Shares the tokens of a video over its frames in proportion to weights.
+
+    What rounding down leaves goes to the largest remainders, what a full frame cannot take to the others. A
+    frame gets at least 1 where `total` allows it.
+
+    Args:
+        total: tokens to keep, in 1..n f.
+        weights: float `[n]`, at least 0, of the order of 1, known to 1e-6.
+        f: tokens per frame.
+
+    Returns:
+        int64 `[n]` on the CPU, with the sum `total`.
+    """
+    units = (weights.double() * RATIO_UNITS).round().long().tolist()
+    return torch.tensor(share_tokens(total, units, int(total >= len(units)), f))
+
+
+def stride(count: int, total: int) -> Tensor:
+    """Returns int64 `[count]`: places in `range(total)` at an even stride, from the first to the last.
+
+    Place j = 0, ..., count - 1 is `j (total - 1) / (count - 1)`, rounded half up.
+    """
+    gaps = max(count - 1, 1)
+    return (2 * torch.arange(count) * (total - 1) + gaps) // (2 * gaps)
+
+
+def is_positive(value: object) -> bool:
+    """Says whether a setting of a method is a finite number above 0."""
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 < float(value) < inf
 
 
 def keep_places(places: Tensor, features: Tensor) -> Selection:

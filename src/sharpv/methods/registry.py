@@ -2,13 +2,21 @@
 
 from sharpv.errors import InputError
 from sharpv.methods.base import TokenPruner
+from sharpv.methods.divprune import DivPrune
+from sharpv.methods.dycoke import DyCoke
+from sharpv.methods.evs import EVS
 from sharpv.methods.random import Random
 from sharpv.methods.sharpv import SharpV
 from sharpv.methods.uniform import Uniform
+from sharpv.methods.vcast import VCast
+from sharpv.methods.vidcom2 import VidCom2
 
 __all__ = ["METHODS", "find_pruner"]
 
-METHODS: dict[str, TokenPruner] = {pruner.name: pruner for pruner in (SharpV(), Random(), Uniform())}
+METHODS: dict[str, TokenPruner] = {
+    pruner.name: pruner
+    for pruner in (SharpV(), Random(), Uniform(), EVS(), VidCom2(), VCast(), DyCoke(), DivPrune())
+}
 
 
 def find_pruner(method: str | TokenPruner) -> TokenPruner:

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from sharpv.config import SharpVConfig
-from sharpv.methods.base import Selection, budget, keep_places, require_budget
+from sharpv.methods.base import Selection, budget, keep_places, require_budget, stride
 
 __all__ = ["Uniform"]
 
@@ -32,7 +31,4 @@ class Uniform:
     ) -> Selection:
         """Lays the tokens out; what the features hold is not looked at."""
         n, f = features.shape[:2]
-        count = budget(config, n, f)
-        gaps = max(count - 1, 1)
-        places = (2 * torch.arange(count) * (n * f - 1) + gaps) // (2 * gaps)
-        return keep_places(places, features)
+        return keep_places(stride(budget(config, n, f), n * f), features)

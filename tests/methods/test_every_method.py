@@ -1,0 +1,152 @@
+"""What holds for every method: the budget, no crash, no NaN, the same answer twice."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import sharpv
+from sharpv.methods import METHODS
+from tests.methods.clips import video
+
+ALL = pytest.mark.parametrize("name", METHODS)
+LOOKING = pytest.mark.parametrize("name", [name for name in METHODS if name not in ("random", "uniform")])
+KINDS = ("walk", "noise", "static", "zero", "holes", "one token", "huge", "tiny")
+
+
+def clip(kind: str, n: int, f: int, d: int) -> torch.Tensor:
+    walk = video(n, f, d)
+    if kind == "holes":
+        walk[::2, ::3] = 0
+    return {
+        "noise": torch.randn(n, f, d, generator=torch.Generator().manual_seed(1)),
+        "static": walk[:1].repeat(n, 1, 1),
+        "zero": torch.zeros(n, f, d),
+        "one token": walk[:1, :1].repeat(n, f, 1),
+        "huge": walk * 1e30,
+        "tiny": walk * 1e-30,
+    }.get(kind, walk)
+
+
+def config_for(name: str, share: float) -> sharpv.SharpVConfig:
+    """The rule without SharpV's own right of every frame to a token."""
+    config = sharpv.SharpVConfig(retention=share)
+    return replace(config, min_tokens_per_frame=0) if name == "sharpv" else config
+
+
+def select(name: str, features: torch.Tensor, share: float, grid=None) -> torch.Tensor:
+    return METHODS[name].select(features, config_for(name, share), grid).mask
+
+
+@ALL
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_the_budget_is_kept_to_on_any_video(name, kind, n):
+    for f, d in ((1, 1), (1, 3), (7, 4), (12, 5)):
+        features = clip(kind, n, f, d)
+        for share in (0.001, 0.12, 0.25, 0.5, 0.8, 1.0):
+            mask = select(name, features, share)
+            assert mask.shape == (n, f)
+            assert mask.dtype == torch.bool
+            count = round(share * n * f)
+            # SharpV keeps nothing where nothing is asked for and no frame has a right to a token.
+            assert mask.sum() == (count if name == "sharpv" else max(count, 1)), (f, d, share)
+
+
+@ALL
+@pytest.mark.parametrize(("bucket", "expected"), [(1, 7), (4, 8), (5, 10), (64, 28)])
+def test_a_bucket_rounds_the_budget_up(name, bucket, expected):
+    config = replace(config_for(name, 0.25), bucket=bucket)
+    assert METHODS[name].select(clip("walk", 4, 7, 5), config).mask.sum() == expected
+
+
+@ALL
+@settings(deadline=None, max_examples=30)
+@given(n=st.integers(1, 9), f=st.integers(1, 20), d=st.integers(1, 6), data=st.data())
+def test_a_share_made_of_a_count_gives_that_count(name, n, f, d, data):
+    count = data.draw(st.integers(1, n * f))
+    assert select(name, video(n, f, d), count / (n * f)).sum() == count
+
+
+@ALL
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_every_dtype(name, dtype):
+    features = video(4, 9, 6, dtype=dtype)
+    mask = select(name, features, 0.3)
+    assert mask.sum() == round(0.3 * 36)
+    # The work is done in float32, which holds every number of 16 bits.
+    assert dtype == torch.float64 or torch.equal(mask, select(name, features.float(), 0.3))
+
+
+@ALL
+def test_the_same_answer_twice_with_the_features_as_they_were(name):
+    features = video(5, 9, 6).requires_grad_()
+    before = features.detach().clone()
+    masks = [select(name, features, 0.3) for _ in range(2)]
+    assert torch.equal(*masks)
+    assert not masks[0].requires_grad
+    assert torch.equal(features, before)
+
+
+@ALL
+def test_autocast_does_not_change_the_answer(name):
+    features = video(8, 60, 16)
+    for share in (0.1, 0.3, 0.5, 0.7):
+        mask = select(name, features, share)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(select(name, features, share), mask)
+
+
+@ALL
+def test_neither_scale_nor_a_view_changes_the_answer(name):
+    features = video(6, 40, 16)
+    mask = select(name, features, 0.3)
+    assert torch.equal(select(name, features * 1024, 0.3), mask)
+    # Norms out of float32's range.
+    assert torch.equal(select(name, features * 2.0**80, 0.3), mask)
+    assert torch.equal(select(name, features * 2.0**-80, 0.3), mask)
+    assert torch.equal(select(name, features.transpose(0, 1).contiguous().transpose(0, 1), 0.3), mask)
+
+
+@ALL
+def test_a_grid_is_no_must_and_of_no_weight_without_coverage(name):
+    features = video(3, 12, 6)
+    assert torch.equal(select(name, features, 0.3, (3, 4)), select(name, features, 0.3))
+
+
+@LOOKING
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_features_that_are_not_finite_are_refused(name, bad):
+    features = video(3, 4, 5)
+    features[1, 2, 3] = bad
+    with pytest.raises(sharpv.InputError, match="features of frame 1 hold NaN, infinity"):
+        select(name, features, 0.5)
+
+
+@LOOKING
+def test_features_of_another_shape_or_dtype_are_refused(name):
+    with pytest.raises(sharpv.InputError, match=r"features have shape \[4, 5\]: give one video as"):
+        select(name, video(3, 4, 5)[0], 0.5)
+    with pytest.raises(sharpv.InputError, match=r"features have dtype torch.int64: convert them"):
+        select(name, video(3, 4, 5).long(), 0.5)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "sharpv"])
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (sharpv.SharpVConfig(), r"needs to know how many tokens to keep.*SharpVConfig\(retention=0\.25\)"),
+        (sharpv.SharpVConfig(threshold=1.6), "needs to know how many tokens to keep"),
+        (sharpv.SharpVConfig(retention=0.5, coverage=0.5), "coverage would have no effect"),
+        (
+            sharpv.SharpVConfig(retention=0.5, spatial_weight=2.0, min_tokens_per_frame=0),
+            "rule of its own, so spatial_weight, min_tokens_per_frame would",
+        ),
+    ],
+    ids=["adaptive", "threshold", "coverage", "two"],
+)
+def test_what_a_method_cannot_follow_is_refused(name, config, message):
+    with pytest.raises(sharpv.InputError, match=f"method '{name}' .*{message}"):
+        METHODS[name].check(config)
