@@ -131,6 +131,43 @@ def test_growth_has_a_table_along_frames_and_one_along_rows(tmp_path):
     assert table["3"][0] == "45 / 9"
 
 
+def test_all_sizes_stand_in_one_table(tmp_path):
+    whole = json.loads(MEASURED.read_text())
+    part, idle = json.loads(MEASURED.read_text()), json.loads(MEASURED.read_text())
+    part["card"]["model"] |= {"layers": [6, 24], "name": "m, 6 of 24 layers"}
+    idle["spec"]["config"]["retention"] = 1.0
+    results = tmp_path / "docs/performance"
+    results.mkdir(parents=True)
+    for name, result in {"a": whole, "b": part, "c": idle, "growth-d": growth()}.items():
+        (results / f"{name}.json").write_text(json.dumps(result))
+    table = rows(page(tmp_path, "remaining", None))
+    name = whole["card"]["model"]["name"]
+    assert list(table) == ["size", "---", name, "m (estimate from 6 of 24 layers)"]
+    side, speed_up = whole["sides"]["sharpv"], whole["sides"]["sharpv"]["speed_up"]
+    assert table[name][0] == str(whole["spec"]["frames"])
+    assert table[name][2] == f"{speed_up['first_token']['reached'][0]:.2f}"
+    assert table[name][3] == f"vision tower, {side['largest_phase']['share']:.0%} of the first token"
+    assert float(table["m (estimate from 6 of 24 layers)"][2]) > float(table[name][2])
+
+
+def test_retention_1_shows_what_a_session_costs(tmp_path):
+    result = json.loads(MEASURED.read_text())
+    result["spec"]["config"]["retention"] = 1.0
+    result["sides"]["dense"]["ms"]["prefill"] = [200.0, 190.0, 210.0]
+    result["sides"]["sharpv"]["ms"]["prefill"] = [202.0, 190.0, 230.0]
+    table = rows(page(tmp_path, "a.json", json.dumps(result)))
+    assert table["LLM prefill"] == ["200 (190-210)", "202 (190-230)", "1.010"]
+
+
+def test_scoring_is_given_in_reads(tmp_path):
+    case = {"shape": [4, 9, 8], "dtype": "float32", "ms": {"sharpv": [2.0, 1.0, 3.0]}}
+    case["times_sum"] = {"sharpv": [3.9, 3.5, 5.2], "whole_tensor": [42.0, 35.0, 46.0]}
+    place = {name: growth()[name] for name in ("device_name", "threads", "versions", "commit")}
+    result = {"bench": "scoring", "repeats": 9, "cases": [case], **place}
+    table = rows(page(tmp_path, "a.json", json.dumps(result)))
+    assert table["4 x 9 x 8"] == ["float32", "2.0 (1.0-3.0)", "3.9 (3.5-5.2)", "42 (35-46)"]
+
+
 def test_no_result_yet_is_said(tmp_path):
     assert f"no {Path('docs/performance/growth-m.json')}" in page(tmp_path, "growth-m.json", None)
     assert run(tmp_path, "performance.py", "--check").returncode == 0

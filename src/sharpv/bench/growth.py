@@ -46,14 +46,14 @@ def run(
         [median, min, max], bytes and operations; and where this was measured.
 
     Raises:
-        RuntimeError: the model switched off is not exactly the dense model, a side kept other tokens than
+        RuntimeError: SharpV that drops nothing is not exactly the dense model, a side kept other tokens than
             asked, or its cache holds other bytes than these take: then no time is worth measuring.
         InputError: the clip or the model cannot be used.
         VideoError: the clip cannot be read.
     """
     end = time.perf_counter() + spec.minutes * 60
     card, twin, points = describe_model(loaded), on_meta(loaded.model), spec.points
-    log(f"checking that SharpV switched off is exactly the dense model, on {loaded.name} ...")
+    log(f"checking that SharpV that drops nothing is exactly the dense model, on {loaded.name} ...")
     checked = require_exact_off(loaded, path, spec.at(*points[0]))
     found = []
     for number, (frames, batch) in enumerate(points):
