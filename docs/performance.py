@@ -23,7 +23,11 @@ def tables(name: str) -> str:
     if name == REMAINING:
         found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
         pruned = [
-            one for one in found if one["bench"] == "latency" and one["spec"]["config"]["retention"] != 1.0
+            one
+            for one in found
+            if one["bench"] == "latency"
+            and "sharpv" in one["sides"]
+            and one["spec"]["config"]["retention"] not in (1.0, "adaptive")
         ]
         return "\n".join(remaining_table(pruned)) + "\n"
     path = RESULTS / name

@@ -18,6 +18,11 @@ def milliseconds(spread: list[float] | None) -> str:
     return median if low == high else f"{median} ({low}-{high})"
 
 
+def counted(operations: float | None) -> str:
+    """Returns a number of operations; nothing where they are not known."""
+    return "" if operations is None else f"{operations:.3g}"
+
+
 def row(cells: Iterable[str]) -> str:
     """Returns a line of a table."""
     return "| " + " | ".join(cells) + " |"
@@ -76,9 +81,14 @@ def estimated_cells(result: dict[str, Any], side: dict[str, Any]) -> dict[str, s
 
 
 def speed_up_rows(result: dict[str, Any], name: str, side: dict[str, Any]) -> Iterable[str]:
-    """Returns what a side's FLOPs allow, and what it reached; of a part, the first token by `whole_model`."""
+    """Returns what a side's FLOPs allow, and what it reached; of a part, the first token by `whole_model`.
+
+    Nothing where they could not be counted.
+    """
     built, whole = layers(result)
     found = dict(side["speed_up"])
+    if found["prefill"]["ideal"] is None:
+        return
     if built < whole:
         dense, pruned = (whole_model(result, one) for one in (result["sides"]["dense"], side))
         saved = dense["prefill"] * (1 - 1 / found["prefill"]["ideal"])
@@ -136,9 +146,9 @@ def allowed_tables(result: dict[str, Any], part: str) -> Iterable[str]:
     flops = result["card"]["flops"]
     yield from head("FLOPs", "dense", "pruned")
     for phase in ("vision_tower", "projector"):
-        yield row((PHASES[phase], f"{flops[phase]:.3g}", "the same"))
+        yield row((PHASES[phase], counted(flops[phase]), "the same"))
     for phase, label in (("prefill", "LLM prefill"), ("formula", "prefill by the papers' formula, in MACs")):
-        yield row((label + part, *(f"{flops[side][phase]:.3g}" for side in ("dense", "pruned"))))
+        yield row((label + part, *(counted((flops[side] or {}).get(phase)) for side in ("dense", "pruned"))))
     yield from head("faster by", "ideal", "reached", "share")
     for name, side in result["sides"].items():
         if "speed_up" in side:

@@ -150,6 +150,18 @@ def test_all_sizes_stand_in_one_table(tmp_path):
     assert float(table["m (estimate from 6 of 24 layers)"][2]) > float(table[name][2])
 
 
+def test_what_was_not_counted_is_left_empty(tmp_path):
+    result = json.loads(MEASURED.read_text())
+    result["spec"]["config"]["retention"] = "adaptive"
+    result["card"]["flops"] |= {"vision_tower": None, "pruned": None}
+    table = rows(page(tmp_path, "a.json", json.dumps(result)))
+    assert table["LLM prefill"][0] != ""
+    assert table["prefill by the papers' formula, in MACs"][1] == ""
+    for speed in result["sides"]["sharpv"]["speed_up"].values():
+        speed |= {"ideal": None, "share": None}
+    assert "sharpv: LLM prefill" not in rows(page(tmp_path, "a.json", json.dumps(result)))
+
+
 def test_retention_1_shows_what_a_session_costs(tmp_path):
     result = json.loads(MEASURED.read_text())
     result["spec"]["config"]["retention"] = 1.0

@@ -22,7 +22,7 @@ class VideoReport:
         tokens_per_frame: f.
         separators: tokens of the video outside any frame, such as LLaVA-OneVision's newline; always kept and
             not counted below.
-        ratios: r_t per frame, in [0, 1]; empty for a method that has none.
+        ratios: r_t per frame, in [0, 1]; empty for a method that has none, and where both stages are off.
         kept: `[n][f]`, whether a token was kept, in raster order.
     """
 

@@ -58,9 +58,13 @@ def test_switched_off_is_bit_exact(model, attention, requests):
 def test_switched_off_is_bit_exact_in_a_bare_forward(model, attention, requests):
     with torch.no_grad():
         dense = model(**requests)
-        with sharpv.attach(model, OFF):
+        with sharpv.attach(model, OFF) as session:
             attached = model(**requests)
+            model.generate(**requests, **GREEDY)
     assert torch.equal(dense.logits, attached.logits)
+    bare, generated = session.reports
+    assert bare.videos == generated.videos
+    assert bare.prompt_tokens == bare.prompt_tokens_kept == generated.prompt_tokens
 
 
 @every_family

@@ -27,7 +27,8 @@ def waits(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
     if func in COPIES:
         target = kwargs.get("device") if func is COPIES[0] else args[0].device
         moves = target is not None and (target == THERE) != isinstance(args[-1], OnThere)
-        return moves and not kwargs.get("non_blocking")
+        # What comes from a GPU without waiting may not have arrived when it is read.
+        return moves and not (kwargs.get("non_blocking") and target == THERE)
     if not args or not isinstance(args[0], OnThere):
         return False
     by_mask = func in LOOK_UPS and any(index is not None and index.dtype == torch.bool for index in args[1])
@@ -62,6 +63,7 @@ class Waits(TorchDispatchMode):
         "list": (lambda here, there: torch.tensor([1], device=THERE), True),
         "upload": (lambda here, there: here.to(THERE), True),
         "queued upload": (lambda here, there: here.to(THERE, non_blocking=True), False),
+        "queued download": (lambda here, there: there.to("cpu", non_blocking=True), True),
         "index": (lambda here, there: there[there], False),
     }.values(),
 )
@@ -108,6 +110,11 @@ def test_stage_1_waits_for_the_device_a_few_times_per_request(far, inputs, new_t
     assert our_waits(far, inputs, STAGE_1, new_tokens) == PROMPT | CHOICE | PREFILL
 
 
+def test_a_number_to_keep_waits_twice_more(far, inputs):
+    counted = our_waits(far, inputs, Config(retention=0.25, memory_threshold=None), 4)
+    assert sum(counted.values()) == sum((PROMPT | CHOICE | PREFILL).values()) + 2
+
+
 @pytest.mark.parametrize("threshold", [-1.0, 2.0], ids=["nothing dropped", "text only"])
 @pytest.mark.parametrize("new_tokens", [1, 4])
 def test_stage_2_waits_once_more_per_layer(far, inputs, new_tokens, threshold):
@@ -130,7 +137,7 @@ def test_with_nothing_to_prune_only_the_report_waits(far, make_inputs, inputs, b
 
 
 def hooks_and_masks(model: Any, requests: dict[str, Any], config: Any) -> list[tuple[int, set[bool]]]:
-    """Per pass of the decoder: hooks on its layers, and whether their masks and position ids are None."""
+    """Per pass of the decoder: hooks on its layers, and whether their masks are None."""
     seen: list[tuple[int, set[bool]]] = []
     layers = model.get_decoder().layers
     forwards = [layer.self_attn.forward for layer in layers]
@@ -163,6 +170,15 @@ def test_one_prompt_decodes_without_hooks_on_layers_and_without_masks(model, inp
     assert decoding == [(0, {True})] * 2
 
 
+@pytest.mark.parametrize("attention", ["eager"], indirect=True)
+def test_eager_attention_decodes_with_masks_where_layers_differ(model, inputs, attention):
+    some = Config(memory_threshold=middle_threshold(model, inputs))
+    layers = len(model.get_decoder().layers)
+    for config, hooks in ((STAGE_1, 0), (TEXT_ONLY, 0), (some, layers)):
+        _, *decoding = hooks_and_masks(model, inputs, config)
+        assert [found[0] for found in decoding] == [hooks] * 2
+
+
 def test_padded_rows_decode_with_masks_and_hooks_only_where_layers_differ(model, batch):
     some = Config(memory_threshold=middle_threshold(model, batch))
     layers = len(model.get_decoder().layers)
@@ -171,17 +187,26 @@ def test_padded_rows_decode_with_masks_and_hooks_only_where_layers_differ(model,
         assert decoding == [(hooks, {False})] * 2
 
 
-def test_a_pass_that_fails_leaves_no_hook_on_the_layers(model, inputs):
+@pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])
+@pytest.mark.parametrize("bare", [False, True], ids=["generate", "forward"])
+def test_a_pass_that_fails_leaves_nothing(model, inputs, make_inputs, error, bare):
     layers = model.get_decoder().layers
 
     def fail(*args: Tensor, **kwargs: Any) -> None:
-        raise KeyError
+        raise error
 
-    layers[1].self_attn.forward = fail
-    with sharpv.attach(model, TEXT_ONLY):
+    with sharpv.attach(model, TEXT_ONLY) as session:
+        expected = [model.generate(**requests, **GREEDY).sequences for requests in (inputs, make_inputs([]))]
+        layers[1].self_attn.forward = fail
         try:
-            with pytest.raises(KeyError):
-                model.generate(**inputs, **GREEDY)
+            with pytest.raises(error):
+                model(**inputs) if bare else model.generate(**inputs, **GREEDY)
         finally:
             del layers[1].self_attn.forward
+        if not (bare and error is KeyboardInterrupt):  # which calls nothing that could clean up
+            assert not session.owned
+            assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers)
+        again = [model.generate(**requests, **GREEDY).sequences for requests in (inputs, make_inputs([]))]
+        assert all(torch.equal(one, other) for one, other in zip(expected, again, strict=True))
+        assert model(**inputs).logits.isfinite().all()
         assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers)

@@ -127,12 +127,17 @@ class Session:
         Raises:
             AttachError: a request is running.
         """
+        if self.owned and self._hooks is not None and self._hooks.took:
+            # A bare forward pass is not within another: that one was interrupted, which calls no hook.
+            self.release()
         if not self._busy.acquire(blocking=False):
             raise AttachError(BUSY)
         self._owner = get_ident()
 
     def release(self) -> None:
         """Ends the request of this thread, and makes way for another."""
+        if self._hooks is not None:
+            self._hooks.forget()
         self.request = self._owner = None
         self._busy.release()
 

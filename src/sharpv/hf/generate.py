@@ -192,7 +192,10 @@ def _generate_shortened(session: "Session", original: Any, call: dict[str, Any])
 
 
 def _generate_whole(session: "Session", original: Any, call: dict[str, Any]) -> Any:
-    """Runs a request whose prompt reaches the decoder whole, where the hooks shorten it if it holds video."""
+    """Runs a request whose prompt reaches the decoder whole.
+
+    Where it holds a video, the hooks shorten it there, unless both stages are off.
+    """
     request = Request(Stopwatch(session.model))
     base, family = session.model.base_model, session.family
     encoded = session.encoded_video(call)

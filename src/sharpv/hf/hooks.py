@@ -30,7 +30,7 @@ from sharpv.hf.positions import (
     upload,
 )
 from sharpv.hf.request import Request
-from sharpv.hf.stage1 import keep_tokens, place
+from sharpv.hf.stage1 import keep_all, keep_tokens, place
 from sharpv.hf.step import Step, earlier_padding, position_ids_of
 from sharpv.hf.stopwatch import Stopwatch
 from sharpv.report import LayerReport
@@ -48,7 +48,7 @@ BUSY = "got a request while another is running on the same session: wait for it,
 
 
 class Hooks:
-    """The hooks of one session on its model; they keep nothing between forward passes but the request.
+    """The hooks of one session on its model; `forget()` takes away what a pass was in the middle of.
 
     Decoder layers are hooked only during passes that need it: decoding mostly does not.
     """
@@ -60,7 +60,7 @@ class Hooks:
         self.decoder = session.model.get_decoder()
         self.visual: Tensor | None = None
         self.step: Step | None = None
-        self._took = False
+        self.took = False
         self._signature = inspect.signature(self.base.forward)
         self._handles = [
             self.base.register_forward_pre_hook(self.before_model, with_kwargs=True),
@@ -72,17 +72,23 @@ class Hooks:
 
     def remove(self) -> None:
         """Takes all hooks off."""
-        self._unhook_layers()
+        self.forget()
         for handle in self._handles:
             handle.remove()
 
+    def forget(self) -> None:
+        """Leaves nothing of a pass, also of one that was interrupted, which calls no hook."""
+        self._unhook_layers()
+        self.visual = self.step = None
+        self.took = False
+
     def before_model(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         """Finds the video tokens of the call, and opens a request for a bare forward pass."""
-        took = not self.session.owned
+        took = self.took or not self.session.owned
         if took:
             self.session.take()
         # Only now: a pass that was refused must not change what the running one remembers.
-        self._took = took
+        self.took = took
         self.visual = self.step = None
         call = kwargs
         if args:
@@ -113,6 +119,9 @@ class Hooks:
         if self.session.video_pixels(call) is not None:
             family = self.session.family
             request.layouts = family.layout(call, self.base, counts, family.separators)
+            if not self.config.prunes:
+                request.videos = keep_all(place(request.layouts, counts)[0])
+                request.prompt_tokens = request.prompt_tokens_kept = _tokens_per_row(call)
         elif isinstance(call["mm_encoder_outputs"], PrunedFeatures):
             request.shortened = True
         elif self.config.prunes_tokens:
@@ -127,7 +136,7 @@ class Hooks:
         request = self.session.request
         if request is not None and request.bare:
             self.session.close(request, failed=output is None)
-        if self._took:
+        if self.took:
             self.session.release()
 
     def before_decoder(
@@ -293,3 +302,12 @@ class Hooks:
                 states = (gather_columns(states, step.places) for states in output.hidden_states)
                 output["hidden_states"] = tuple(states)
         return output
+
+
+def _tokens_per_row(call: Mapping[str, Any]) -> tuple[int, ...]:
+    """Returns the tokens that a pass is fed per row, padding left out."""
+    fed, mask = call.get("input_ids"), call.get("attention_mask")
+    batch, width = (call["inputs_embeds"] if fed is None else fed).shape[:2]
+    if not isinstance(mask, Tensor) or mask.dim() != 2:
+        return (width,) * batch
+    return tuple(mask[:, -width:].long().sum(1).tolist())

@@ -11,8 +11,9 @@ __all__ = ["compact", "gather_columns", "gather_positions", "places", "renumber"
 
 
 def upload(values: Tensor, device: torch.device) -> Tensor:
-    """Copies to a device without waiting for what is queued there."""
-    return values.to(device, non_blocking=True)
+    """Copies to a device; to a GPU, without waiting for what is queued there."""
+    # What comes from a GPU is read at once, and must have arrived.
+    return values.to(device, non_blocking=not values.is_cuda)
 
 
 def compact(keep: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ __all__ = ["Step", "earlier_padding", "position_ids_of"]
 
 @dataclass
 class Step:
-    """One forward pass of the decoder. Its masks, and what is made of them, are on the host.
+    """One forward pass of the decoder. What says which columns are what is on the host.
 
     Attributes:
         visual: bool `[B, q]`, where tokens of videos are fed.
@@ -84,9 +84,10 @@ class Step:
         """Measures hidden states `[B, q, d]` of a layer against what the decoder is fed."""
         device = hidden.device
         if device not in self.memo:
-            self.memo[device] = [upload(row, device) for row in visual_columns(self.visual)]
-        original = self.original.detach().to(device)
-        self.similarity = _fetch(layer_similarity(hidden, original, self.memo[device]))
+            columns = [upload(row, device) for row in visual_columns(self.visual)]
+            self.memo[device] = self.original.detach().to(device), columns
+        original, columns = self.memo[device]
+        self.similarity = _fetch(layer_similarity(hidden, original, columns))
 
     def tokens_per_row(self) -> tuple[int, ...]:
         """Returns the tokens fed per row of the request, padding left out."""
