@@ -24,6 +24,7 @@ class VideoReport:
             not counted below.
         ratios: r_t per frame, in [0, 1]; empty for a method that has none, and where both stages are off.
         kept: `[n][f]`, whether a token was kept, in raster order.
+        merged: whether kept tokens took values that stand for others, too.
     """
 
     row: int
@@ -32,6 +33,7 @@ class VideoReport:
     separators: int = 0
     ratios: tuple[float, ...]
     kept: tuple[tuple[bool, ...], ...]
+    merged: bool = False
 
     @property
     def tokens_total(self) -> int:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import sharpv
-from sharpv.methods import METHODS, Random
+from sharpv.methods import METHODS, Random, Selection
 from tests.hf.conftest import GREEDY, clip, distance, forward_loop, same_output
 from tests.hf.test_session import state_of
 
@@ -12,7 +12,22 @@ STAGE_1 = sharpv.SharpVConfig(retention=0.3, memory_threshold=None)
 OFF = sharpv.SharpVConfig(retention=1.0, memory_threshold=None)
 
 
-@pytest.fixture(params=["random", "uniform", "vidcom2"])
+class Averages:
+    """Keeps the tokens of another method, each with the mean of the whole video added."""
+
+    def __init__(self, name: str) -> None:
+        self.inner = METHODS[name]
+        self.name = f"averages of {name}"
+
+    def check(self, config) -> None:
+        self.inner.check(config)
+
+    def select(self, features, config, grid=None) -> Selection:
+        mask = self.inner.select(features, config, grid).mask
+        return Selection(mask, merged=features[mask].float() + features.float().mean((0, 1)))
+
+
+@pytest.fixture(params=["random", "uniform", "vidcom2", "prunevid", "flashvid"])
 def method(request) -> str:
     return request.param
 
@@ -102,3 +117,116 @@ def test_what_a_method_cannot_follow_is_refused_before_anything_changes(model, i
         sharpv.attach(model, method="nearest")
     assert state_of(model) == state
     sharpv.attach(model).detach()
+
+
+MERGING = pytest.mark.parametrize("name", ["prunevid", "holitom", "framefusion", "flashvid"])
+
+
+class MaskOnly(Averages):
+    """The tokens of another method with the values that they had."""
+
+    def select(self, features, config, grid=None) -> Selection:
+        return Selection(self.inner.select(features, config, grid).mask)
+
+
+def embeds_of(model, call) -> torch.Tensor:
+    """What the decoder is fed during a call."""
+    seen = []
+    decoder = model.get_decoder()
+    handle = decoder.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["inputs_embeds"]), with_kwargs=True
+    )
+    call()
+    handle.remove()
+    return seen[0]
+
+
+@MERGING
+def test_merged_values_reach_the_llm(model, batch, name):
+    with sharpv.attach(model, STAGE_1, method=name) as session, torch.no_grad():
+        merged = model.generate(**batch, **GREEDY)
+        report = session.report
+    with sharpv.attach(model, STAGE_1, method=MaskOnly(name)) as session:
+        pruned = model.generate(**batch, **GREEDY)
+        assert [video.kept for video in session.report.videos] == [video.kept for video in report.videos]
+        assert not any(video.merged for video in session.report.videos)
+    assert distance(merged, pruned) > 1e-6
+    assert all(video.merged for video in report.videos)
+    assert sharpv.Report.from_json(report.to_json()) == report
+
+
+@MERGING
+def test_the_seams_agree_on_merged_values_to_the_bit(model, batch, name):
+    config = sharpv.SharpVConfig(retention=0.3)
+    with sharpv.attach(model, config, method=name) as session, torch.no_grad():
+        by_inputs = model.generate(**batch, **GREEDY)
+        by_hooks = forward_loop(model, batch, GREEDY["max_new_tokens"])
+    assert all(map(torch.equal, by_inputs.logits, by_hooks))
+    assert session.reports[0].videos == session.reports[1].videos
+
+
+def test_the_values_that_a_method_gives_stand_in_place_of_the_tokens(model, batch):
+    keeps = MaskOnly("uniform")
+    with sharpv.attach(model, STAGE_1, method=keeps):
+        own = embeds_of(model, lambda: model.generate(**batch, max_new_tokens=1))
+    with sharpv.attach(model, STAGE_1, method=Averages("uniform")), torch.no_grad():
+        by_inputs = embeds_of(model, lambda: model.generate(**batch, max_new_tokens=1))
+    whole = embeds_of(model, lambda: model(**batch))
+    visual = batch["input_ids"] == model.config.video_token_id
+    pruned = sharpv.prune_inputs(model, batch, STAGE_1, method=keeps)
+    places = pruned["input_ids"][:, -own.shape[1] :] == model.config.video_token_id
+    for row in range(2):
+        separators = int(model.config.model_type == "llava_onevision")
+        tokens = whole[row][visual[row]]
+        mean = tokens[: len(tokens) - separators].mean(0)
+        gap = (by_inputs - own)[row]
+        shown = places[row].nonzero().flatten()
+        frames = shown[: len(shown) - separators]
+        torch.testing.assert_close(gap[frames], mean.expand(len(frames), -1), rtol=1e-4, atol=1e-6)
+        gap[frames] = 0
+        assert not gap.any()
+
+
+def test_values_are_replaced_also_where_no_token_goes(model, inputs):
+    # A bare forward pass with nothing to shorten.
+    config = sharpv.SharpVConfig(retention=0.999, memory_threshold=None)
+    dense = model(**inputs).logits
+    total = int((inputs["input_ids"] == model.config.video_token_id).sum())
+    assert round(0.999 * total) == total
+    with sharpv.attach(model, config, method=Averages("uniform")), torch.no_grad():
+        by_hooks = model(**inputs, logits_to_keep=1).logits
+        by_inputs = model.generate(**inputs, **GREEDY).logits[0]
+    assert torch.equal(by_hooks[:, -1], by_inputs)
+    assert not torch.equal(by_hooks[:, -1], dense[:, -1])
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_beams_read_merged_values(model, inputs, batch, rows):
+    requests = (inputs, batch)[rows - 1]
+    beams = {**GREEDY, "num_beams": 3, "num_return_sequences": 2}
+    with sharpv.attach(model, STAGE_1, method="prunevid"):
+        attached = model.generate(**requests, **beams)
+    pruned = sharpv.prune_inputs(model, requests, STAGE_1, method="prunevid")
+    by_hand = model.generate(**pruned, **beams)
+    new = GREEDY["max_new_tokens"]
+    assert torch.equal(attached.sequences[:, -new:], by_hand.sequences[:, -new:])
+    torch.testing.assert_close(attached.sequences_scores, by_hand.sequences_scores)
+
+
+def test_merged_values_have_the_dtype_of_the_model_and_are_written_into_nothing_given(model, batch):
+    model.to(torch.bfloat16)
+    given = []
+
+    class Watched(Averages):
+        def select(self, features, config, grid=None) -> Selection:
+            given.append((features, features.clone()))
+            return super().select(features, config, grid)
+
+    before = {name: tensor.clone() for name, tensor in batch.items()}
+    with sharpv.attach(model, STAGE_1, method=Watched("uniform")), torch.no_grad():
+        by_inputs = embeds_of(model, lambda: model.generate(**batch, max_new_tokens=1))
+        by_hooks = embeds_of(model, lambda: model(**batch))
+    assert by_inputs.dtype == by_hooks.dtype == torch.bfloat16
+    assert len(given) == 4
+    assert all(torch.equal(features, copy) for features, copy in given)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in batch.items())

@@ -36,6 +36,9 @@ def config_for(name: str, share: float) -> sharpv.SharpVConfig:
     return replace(config, min_tokens_per_frame=0) if name == "sharpv" else config
 
 
+MERGING = pytest.mark.parametrize("name", ["prunevid", "holitom", "framefusion", "flashvid"])
+
+
 def select(name: str, features: torch.Tensor, share: float, grid=None) -> torch.Tensor:
     return METHODS[name].select(features, config_for(name, share), grid).mask
 
@@ -53,6 +56,45 @@ def test_the_budget_is_kept_to_on_any_video(name, kind, n):
             count = round(share * n * f)
             # SharpV keeps nothing where nothing is asked for and no frame has a right to a token.
             assert mask.sum() == (count if name == "sharpv" else max(count, 1)), (f, d, share)
+
+
+@MERGING
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_merged_values_stand_for_each_kept_token_and_stay_among_the_features(name, kind, dtype):
+    if (kind, dtype) == ("huge", torch.float16):
+        pytest.skip("float16 does not hold them")
+    for n, f, d in ((1, 5, 3), (3, 7, 4), (9, 6, 5)):
+        features = clip(kind, n, f, d).to(dtype)
+        for share in (0.1, 0.5, 1.0):
+            mask, _, merged = METHODS[name].select(features, config_for(name, share))
+            assert merged.shape == (mask.sum(), d)
+            assert merged.dtype == dtype
+            assert not merged.requires_grad
+            assert merged.isfinite().all()
+            # A mean is between the smallest and the largest, but for rounding.
+            low, high = features.flatten(0, 1).aminmax(dim=0)
+            slack = (high - low) * 1e-2 + high.abs() * 1e-2
+            assert ((merged >= low - slack) & (merged <= high + slack)).all()
+            if share == 1:
+                assert torch.equal(merged, features.flatten(0, 1))
+
+
+@MERGING
+def test_the_largest_numbers_of_float16_do_not_overflow(name):
+    features = torch.full((4, 6, 3), torch.finfo(torch.float16).max, dtype=torch.float16)
+    assert METHODS[name].select(features, config_for(name, 0.25)).merged.eq(features.max()).all()
+
+
+@MERGING
+def test_merged_values_are_the_same_twice_and_scale_with_the_features(name):
+    features = video(9, 12, 6)
+    one, two = (METHODS[name].select(features, config_for(name, 0.3)).merged for _ in range(2))
+    assert torch.equal(one, two)
+    scaled = METHODS[name].select(features * 1024, config_for(name, 0.3)).merged
+    assert torch.equal(scaled, one * 1024)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(METHODS[name].select(features, config_for(name, 0.3)).merged, one)
 
 
 @ALL

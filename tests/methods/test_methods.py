@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 import sharpv
 from sharpv.methods import METHODS, Random, SharpV, TokenPruner, Uniform, find_pruner
 
+MERGING = ("prunevid", "holitom", "framefusion", "flashvid")
 BLIND = (Random(), Random(seed=5), Uniform())
 
 
@@ -74,7 +75,8 @@ def test_a_smaller_random_budget_keeps_some_of_a_larger_one():
 def test_sharpv_is_the_rule_of_the_core():
     x = features(4, 9)
     config = sharpv.SharpVConfig(coverage=0.5)
-    mask, ratios = SharpV().select(x, config, (3, 3))
+    mask, ratios, merged = SharpV().select(x, config, (3, 3))
+    assert merged is None
     assert torch.equal(mask, sharpv.keep_mask(x, config, (3, 3)))
     assert ratios == tuple(sharpv.score(x).ratios.tolist())
 
@@ -85,7 +87,7 @@ def test_a_method_without_scores_has_no_ratios(pruner):
 
 
 def test_names():
-    peers = ["evs", "vidcom2", "vcast", "dycoke", "divprune"]
+    peers = ["evs", "vidcom2", "vcast", "dycoke", "divprune", *MERGING]
     assert list(METHODS) == ["sharpv", "random", "uniform", *peers]
     assert all(find_pruner(name) is pruner and pruner.name == name for name, pruner in METHODS.items())
     own = Random(seed=7)

@@ -35,7 +35,7 @@ def latency(
         list[str] | None,
         typer.Option(
             help="What chooses the tokens, repeatable (sharpv, random, uniform, evs, vidcom2, vcast, dycoke, "
-            "divprune). [default: sharpv]"
+            "divprune, prunevid, holitom, framefusion, flashvid). [default: sharpv]"
         ),
     ] = None,
     memory_threshold: Annotated[

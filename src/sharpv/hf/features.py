@@ -102,21 +102,23 @@ def rebuild(encoded: ModelOutput, features: Tensor, keep: Tensor) -> PrunedOutpu
     """Returns a new encoder output with the kept features, in the container that the model expects.
 
     A family that stacks its features gets one row per token: `generate()` cuts them at the rows of the
-    prompt, which with beams and ragged rows only the single token allows.
+    prompt, which with beams and ragged rows only the single token allows. Deepstack features stay those of
+    the kept tokens themselves, also with methods that merge.
 
     Args:
         encoded: of the encoder.
-        features: `[tokens, d]`, from `flatten`.
+        features: `[tokens, d]`, from `flatten`, or what stands for them.
         keep: bool `[tokens]` on the host.
     """
     pooled = encoded.pooler_output
     if isinstance(pooled, Tensor):
         return PrunedOutput(pooler_output=features[_places(keep, features)][:, None])
-    masks = keep.split([video.shape[:-1].numel() for video in pooled])
-    kept = [_places(mask, video) for mask, video in zip(masks, pooled, strict=True)]
+    tokens = [video.shape[:-1].numel() for video in pooled]
+    values = [part.view(video.shape) for part, video in zip(features.split(tokens), pooled, strict=True)]
+    kept = [_places(mask, video) for mask, video in zip(keep.split(tokens), pooled, strict=True)]
     deepstack = getattr(encoded, "deepstack_features", None)
     return PrunedOutput(
-        pooler_output=_kept(pooled, kept),
+        pooler_output=_kept(values, kept),
         deepstack_features=None if deepstack is None else [_kept(layer, kept) for layer in deepstack],
     )
 

@@ -31,7 +31,7 @@ from sharpv.hf.positions import (
 )
 from sharpv.hf.request import Request
 from sharpv.hf.stage1 import keep_all, keep_tokens, place
-from sharpv.hf.step import Step, earlier_padding, position_ids_of
+from sharpv.hf.step import Step, earlier_padding, fed_per_row, position_ids_of
 from sharpv.hf.stopwatch import Stopwatch
 from sharpv.report import LayerReport
 
@@ -121,7 +121,7 @@ class Hooks:
             request.layouts = family.layout(call, self.base, counts, family.separators)
             if not self.config.prunes:
                 request.videos = keep_all(place(request.layouts, counts)[0])
-                request.prompt_tokens = request.prompt_tokens_kept = _tokens_per_row(call)
+                request.prompt_tokens = request.prompt_tokens_kept = fed_per_row(call)
         elif isinstance(call["mm_encoder_outputs"], PrunedFeatures):
             request.shortened = True
         elif self.config.prunes_tokens:
@@ -212,11 +212,14 @@ class Hooks:
         placed, step.repeats = place(layouts, step.visual.sum(1).tolist())
         tokens = upload(step.visual.flatten().nonzero().flatten(), step.device)
         features, pruner = step.original.detach().flatten(0, 1)[tokens], self.session.pruner
-        keep_features, videos = keep_tokens(features, placed, step.repeats, self.config, pruner)
+        keep_features, values, videos = keep_tokens(features, placed, step.repeats, self.config, pruner)
         request.videos = request.videos or videos
         request.prompt_tokens = request.prompt_tokens or step.tokens_per_row()
         keep = ~step.visual
         keep[step.visual] = keep_features
+        if values is not features:
+            place_of = upload(step.visual, step.device).unsqueeze(-1)
+            step.original = kwargs["inputs_embeds"] = step.original.masked_scatter(place_of, values)
         if not bool((keep | ~step.fed).all()):
             self._feed_only(step, keep & step.fed, kwargs)
         request.watch.lap("scoring")
@@ -302,12 +305,3 @@ class Hooks:
                 states = (gather_columns(states, step.places) for states in output.hidden_states)
                 output["hidden_states"] = tuple(states)
         return output
-
-
-def _tokens_per_row(call: Mapping[str, Any]) -> tuple[int, ...]:
-    """Returns the tokens that a pass is fed per row, padding left out."""
-    fed, mask = call.get("input_ids"), call.get("attention_mask")
-    batch, width = (call["inputs_embeds"] if fed is None else fed).shape[:2]
-    if not isinstance(mask, Tensor) or mask.dim() != 2:
-        return (width,) * batch
-    return tuple(mask[:, -width:].long().sum(1).tolist())

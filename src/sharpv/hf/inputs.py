@@ -127,7 +127,7 @@ def shorten(
     encoded, consumed = encode_video(base, family, inputs)
     features = flatten(encoded, sum(counts))
     watch.lap("vision")
-    keep_features, videos = keep_tokens(features, placed, 1, config, pruner)
+    keep_features, features, videos = keep_tokens(features, placed, 1, config, pruner)
     keep = ~visual
     keep[visual] = keep_features
     keep &= attention_mask

@@ -9,6 +9,7 @@ from torch import Tensor
 from sharpv.config import SharpVConfig
 from sharpv.errors import InputError
 from sharpv.hf.layout import VideoLayout
+from sharpv.hf.positions import upload
 from sharpv.methods import TokenPruner
 from sharpv.report import VideoReport
 
@@ -62,7 +63,7 @@ def keep_tokens(
     repeats: int,
     config: SharpVConfig,
     pruner: TokenPruner,
-) -> tuple[Tensor, tuple[VideoReport, ...]]:
+) -> tuple[Tensor, Tensor, tuple[VideoReport, ...]]:
     """Chooses the tokens of each video.
 
     Args:
@@ -73,23 +74,29 @@ def keep_tokens(
         pruner: the method that chooses.
 
     Returns:
-        bool `[tokens]` on the host, and one record per video of the request.
+        bool `[tokens]` on the host; the features, with the values that kept tokens take where the method
+        merges, or else the very tensor that came; and one record per video of the request.
 
     Raises:
         InputError: features that are not finite.
     """
     keep = torch.ones(len(features), dtype=torch.bool)
     records = []
-    start = 0
+    values, start = features, 0
     for row, layout in placed:
         n, f = layout.frames, layout.tokens_per_frame
-        chosen, ratios = pruner.select(features[start : start + n * f].view(n, f, -1), config, layout.grid)
-        mask = chosen.cpu()
+        chosen = pruner.select(features[start : start + n * f].view(n, f, -1), config, layout.grid)
+        mask = chosen.mask.cpu()
         keep[start : start + n * f] = mask.flatten()
+        if chosen.merged is not None:
+            values = features.clone() if values is features else values
+            places = upload(start + mask.flatten().nonzero().flatten(), features.device)
+            values[places] = chosen.merged.to(features.dtype)
         start += layout.tokens
         if row % repeats == 0:
-            records.append(_record(row // repeats, layout, ratios, tuple(map(tuple, mask.tolist()))))
-    return keep, tuple(records)
+            kept = tuple(map(tuple, mask.tolist()))
+            records.append(_record(row // repeats, layout, chosen.ratios, kept, chosen.merged is not None))
+    return keep, values, tuple(records)
 
 
 def keep_all(placed: Sequence[Placed]) -> tuple[VideoReport, ...]:
@@ -101,7 +108,11 @@ def keep_all(placed: Sequence[Placed]) -> tuple[VideoReport, ...]:
 
 
 def _record(
-    row: int, layout: VideoLayout, ratios: tuple[float, ...], kept: tuple[tuple[bool, ...], ...]
+    row: int,
+    layout: VideoLayout,
+    ratios: tuple[float, ...],
+    kept: tuple[tuple[bool, ...], ...],
+    merged: bool = False,
 ) -> VideoReport:
     return VideoReport(
         row=row,
@@ -110,4 +121,5 @@ def _record(
         separators=layout.separators,
         ratios=ratios,
         kept=kept,
+        merged=merged,
     )

@@ -13,7 +13,7 @@ from sharpv.errors import InputError
 from sharpv.hf.cache import PrunedLayer
 from sharpv.hf.positions import compact, tail_length, upload
 
-__all__ = ["Step", "earlier_padding", "position_ids_of"]
+__all__ = ["Step", "earlier_padding", "fed_per_row", "position_ids_of"]
 
 
 @dataclass
@@ -168,6 +168,15 @@ def earlier_padding(kwargs: Mapping[str, Any]) -> Tensor | None:
         return None
     earlier = mask[:, : -embeds.shape[1]].bool()
     return None if bool(earlier.all()) else upload(earlier, embeds.device)
+
+
+def fed_per_row(call: Mapping[str, Any]) -> tuple[int, ...]:
+    """Returns the tokens that a pass is fed per row, padding left out."""
+    fed, mask = call.get("input_ids"), call.get("attention_mask")
+    batch, width = (call["inputs_embeds"] if fed is None else fed).shape[:2]
+    if not isinstance(mask, Tensor) or mask.dim() != 2:
+        return (width,) * batch
+    return tuple(mask[:, -width:].long().sum(1).tolist())
 
 
 def position_ids_of(kwargs: Mapping[str, Any]) -> Tensor:

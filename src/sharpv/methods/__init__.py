@@ -4,6 +4,10 @@ from sharpv.methods.base import Selection, TokenPruner
 from sharpv.methods.divprune import DivPrune
 from sharpv.methods.dycoke import DyCoke
 from sharpv.methods.evs import EVS
+from sharpv.methods.flashvid import FlashVID
+from sharpv.methods.framefusion import FrameFusion
+from sharpv.methods.holitom import HoliTom
+from sharpv.methods.prunevid import PruneVid
 from sharpv.methods.random import Random
 from sharpv.methods.registry import METHODS, find_pruner
 from sharpv.methods.sharpv import SharpV
@@ -16,6 +20,10 @@ __all__ = [
     "METHODS",
     "DivPrune",
     "DyCoke",
+    "FlashVID",
+    "FrameFusion",
+    "HoliTom",
+    "PruneVid",
     "Random",
     "Selection",
     "SharpV",

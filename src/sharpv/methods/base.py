@@ -19,6 +19,8 @@ __all__ = [
     "is_positive",
     "keep_places",
     "require_budget",
+    "require_count",
+    "require_within",
     "stride",
 ]
 
@@ -31,10 +33,14 @@ class Selection(NamedTuple):
     Attributes:
         mask: bool `[n, f]` on the device of the features, true for kept tokens.
         ratios: r_t per frame, in [0, 1]; empty for a method that has none.
+        merged: `[kept, d]` on the device of the features, the values that the kept tokens, in raster order,
+            take in place of their own; rounded to the model's dtype, and constant for gradients. None: their
+            own.
     """
 
     mask: Tensor
     ratios: tuple[float, ...] = ()
+    merged: Tensor | None = None
 
 
 class TokenPruner(Protocol):
@@ -132,14 +138,47 @@ def is_positive(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and 0 < float(value) < inf
 
 
-def keep_places(places: Tensor, features: Tensor) -> Selection:
+def require_within(
+    pruner: object, name: str, low: float, high: float = 1.0, *, open_below: bool = False
+) -> None:
+    """Checks that a setting of a method is a number in [low, high].
+
+    Raises:
+        ValueError: it is not, or it is `low` where the range is open there.
+    """
+    value = getattr(pruner, name)
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not low <= value <= high or (open_below and value == low):
+        raise ValueError(
+            f"{type(pruner).__name__}.{name} is {value!r}: it must be a number in "
+            f"{'(' if open_below else '['}{low:g}, {high:g}]"
+        )
+
+
+def require_count(pruner: object, name: str) -> None:
+    """Checks that a setting of a method is a whole number, at least 1.
+
+    Raises:
+        ValueError: it is not.
+    """
+    value = getattr(pruner, name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(
+            f"{type(pruner).__name__}.{name} is {value!r}: it must be a whole number, at least 1"
+        )
+
+
+def keep_places(places: Tensor, features: Tensor, merged: Tensor | None = None) -> Selection:
     """Returns the selection of some tokens of a video.
 
     Args:
-        places: int64 `[k]` on the CPU, numbers of tokens in raster order of (frame, token).
-        features: `[n frames, f tokens, d]` of the video; only shape and device matter.
+        places: int64 `[k]` on the CPU, numbers of tokens in raster order of (frame, token), each once.
+        features: `[n frames, f tokens, d]` of the video; only shape, dtype and device matter.
+        merged: `[k, d]`, the values that these tokens take; None: their own.
     """
     n, f = features.shape[:2]
     mask = torch.zeros(n * f, dtype=torch.bool)
     mask[places] = True
-    return Selection(mask.view(n, f).to(features.device))
+    if merged is not None:
+        merged = merged[places.argsort().to(merged.device)].to(features.dtype)
+    return Selection(mask.view(n, f).to(features.device), merged=merged)

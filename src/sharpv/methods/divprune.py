@@ -11,7 +11,7 @@ from sharpv.core.eager import eager
 from sharpv.methods.base import Selection, budget, keep_places, require_budget
 from sharpv.methods.vectors import inverse, widen
 
-__all__ = ["DivPrune"]
+__all__ = ["DivPrune", "spread"]
 
 # Rows of the matrix of cosines that are looked at in one go.
 _BLOCK = 256
@@ -48,20 +48,33 @@ class DivPrune:
         """Chooses the tokens in the order of their distance to those chosen before."""
         vectors, norms = widen(features)
         units = (vectors * inverse(norms).unsqueeze(-1)).flatten(0, 1)
-        places = torch.empty(budget(config, *norms.shape), dtype=torch.long, device=units.device)
-        # The cosine to the nearest kept token; infinite for those that are kept.
-        nearest = torch.full_like(units[:, 0], -torch.inf)
-        cosines = torch.empty_like(nearest)
-        place = _nearest_others(units).argmin(0, keepdim=True)
-        places[:1] = place
-        # No step reads a number on the host, so none waits for a GPU.
-        for step in range(1, len(places)):
-            torch.mv(units, units[place].squeeze(0), out=cosines)
-            torch.maximum(nearest, cosines.clamp_(max=1 - _ROUNDING), out=nearest)
-            nearest.index_fill_(0, place, torch.inf)
-            place = nearest.argmin(0, keepdim=True)
-            places[step : step + 1] = place
-        return keep_places(places.cpu(), features)
+        return keep_places(spread(units, budget(config, *norms.shape)).cpu(), features)
+
+
+def spread(units: Tensor, count: int) -> Tensor:
+    """Finds tokens one by one, each the one whose nearest token found before is furthest away.
+
+    Args:
+        units: `[N, d]`, unit vectors or zero.
+        count: tokens wanted, in 1..N.
+
+    Returns:
+        int64 `[count]` on their device, in the order in which they are found. Ties: the lower index.
+    """
+    places = torch.empty(count, dtype=torch.long, device=units.device)
+    # The cosine to the nearest token found; infinite for those that are.
+    nearest = torch.full_like(units[:, 0], -torch.inf)
+    cosines = torch.empty_like(nearest)
+    place = _nearest_others(units).argmin(0, keepdim=True)
+    places[:1] = place
+    # No step reads a number on the host, so none waits for a GPU.
+    for step in range(1, count):
+        torch.mv(units, units[place].squeeze(0), out=cosines)
+        torch.maximum(nearest, cosines.clamp_(max=1 - _ROUNDING), out=nearest)
+        nearest.index_fill_(0, place, torch.inf)
+        place = nearest.argmin(0, keepdim=True)
+        places[step : step + 1] = place
+    return places
 
 
 def _nearest_others(units: Tensor) -> Tensor:

@@ -5,6 +5,10 @@ from sharpv.methods.base import TokenPruner
 from sharpv.methods.divprune import DivPrune
 from sharpv.methods.dycoke import DyCoke
 from sharpv.methods.evs import EVS
+from sharpv.methods.flashvid import FlashVID
+from sharpv.methods.framefusion import FrameFusion
+from sharpv.methods.holitom import HoliTom
+from sharpv.methods.prunevid import PruneVid
 from sharpv.methods.random import Random
 from sharpv.methods.sharpv import SharpV
 from sharpv.methods.uniform import Uniform
@@ -15,7 +19,20 @@ __all__ = ["METHODS", "find_pruner"]
 
 METHODS: dict[str, TokenPruner] = {
     pruner.name: pruner
-    for pruner in (SharpV(), Random(), Uniform(), EVS(), VidCom2(), VCast(), DyCoke(), DivPrune())
+    for pruner in (
+        SharpV(),
+        Random(),
+        Uniform(),
+        EVS(),
+        VidCom2(),
+        VCast(),
+        DyCoke(),
+        DivPrune(),
+        PruneVid(),
+        HoliTom(),
+        FrameFusion(),
+        FlashVID(),
+    )
 }
 
 
