@@ -136,16 +136,21 @@ def test_with_nothing_to_prune_only_the_report_waits(far, make_inputs, inputs, b
     assert our_waits(far, make_inputs([]), TEXT_ONLY, new_tokens=4) == {"hf/generate.py": 1}
 
 
+def hooks_on(layers: Any) -> int:
+    """Hooks on layers; transformers leaves some of its own, once it was asked for hidden states."""
+    return sum(len(layer._forward_hooks) + len(layer._forward_pre_hooks) for layer in layers)
+
+
 def hooks_and_masks(model: Any, requests: dict[str, Any], config: Any) -> list[tuple[int, set[bool]]]:
-    """Per pass of the decoder: hooks on its layers, and whether their masks are None."""
+    """Per pass of the decoder: our hooks on its layers, and whether their masks are None."""
     seen: list[tuple[int, set[bool]]] = []
     layers = model.get_decoder().layers
+    others = hooks_on(layers)
     forwards = [layer.self_attn.forward for layer in layers]
 
     def watch(index: int, *args: Any, **kwargs: Any) -> Any:
         if index == 0:
-            hooks = sum(len(layer._forward_hooks) + len(layer._forward_pre_hooks) for layer in layers)
-            seen.append((hooks, set()))
+            seen.append((hooks_on(layers) - others, set()))
         seen[-1][1].add(kwargs["attention_mask"] is None)
         return forwards[index](*args, **kwargs)
 
@@ -191,6 +196,7 @@ def test_padded_rows_decode_with_masks_and_hooks_only_where_layers_differ(model,
 @pytest.mark.parametrize("bare", [False, True], ids=["generate", "forward"])
 def test_a_pass_that_fails_leaves_nothing(model, inputs, make_inputs, error, bare):
     layers = model.get_decoder().layers
+    others = hooks_on(layers)
 
     def fail(*args: Tensor, **kwargs: Any) -> None:
         raise error
@@ -205,8 +211,8 @@ def test_a_pass_that_fails_leaves_nothing(model, inputs, make_inputs, error, bar
             del layers[1].self_attn.forward
         if not (bare and error is KeyboardInterrupt):  # which calls nothing that could clean up
             assert not session.owned
-            assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers)
+            assert hooks_on(layers) == others
         again = [model.generate(**requests, **GREEDY).sequences for requests in (inputs, make_inputs([]))]
         assert all(torch.equal(one, other) for one, other in zip(expected, again, strict=True))
         assert model(**inputs).logits.isfinite().all()
-        assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers)
+        assert hooks_on(layers) == others
