@@ -109,8 +109,9 @@ class Hooks:
             ).cpu()
         if running is None:
             self.session.open(self._bare_request(call, visual))
-        elif encoded is None and (running.layouts is None or running.prefilled):
-            # Only the prompt of a running generate() may come with frames: this is a pass in between.
+        elif self.config.prunes and encoded is None and (running.layouts is None or running.prefilled):
+            # Only the prompt of a running generate() may come with frames: this is a pass in between. With
+            # both stages off, each pass of a generate() without cache may come with them.
             raise AttachError(BUSY)
 
     def _bare_request(self, call: Mapping[str, Any], visual: Tensor) -> Request:
