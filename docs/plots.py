@@ -54,6 +54,11 @@ def name_end(axes: Axes, x: float, y: float, label: str, colour: str) -> None:
     axes.annotate(label, (x, y), (9, 0), textcoords="offset points", color=colour, va="center")
 
 
+def explain(axes: Axes, text: str) -> None:
+    """Writes in the lower right corner what the lines are."""
+    axes.annotate(text, (0.98, 0.02), xycoords="axes fraction", ha="right", color="#666666", fontsize=9)
+
+
 def times(axes: Axes, points: list[Point], along: str) -> None:
     """Draws the prefill of both sides, and scoring against a line that is exactly proportional."""
     for side, colour, marker in (("dense", DENSE, "o"), ("sharpv", PRUNED, "s")):
@@ -72,14 +77,7 @@ def times(axes: Axes, points: list[Point], along: str) -> None:
     x = np.array([point[along] for point in points])
     start = points[0]["sides"]["sharpv"]["ms"]["scoring"][0]
     axes.plot(x, start * x / x[0], color=GUIDE, linestyle=":", linewidth=1.2, zorder=3)
-    axes.annotate(
-        "dotted: scoring in proportion",
-        (0.98, 0.02),
-        xycoords="axes fraction",
-        ha="right",
-        color="#666666",
-        fontsize=9,
-    )
+    explain(axes, "dotted: scoring in proportion")
     axes.set_title("milliseconds")
 
 
@@ -94,14 +92,7 @@ def memory(axes: Axes, points: list[Point], along: str) -> None:
         axes.plot(x, predicted, color=colour, linewidth=1.2)
         axes.plot(x, held, color=colour, linestyle="none", marker=marker, markersize=5)
         name_end(axes, x[-1], held[-1], "dense" if side == "dense" else "pruned", colour)
-    axes.annotate(
-        "markers: held, lines: predicted",
-        (0.98, 0.02),
-        xycoords="axes fraction",
-        ha="right",
-        color="#666666",
-        fontsize=9,
-    )
+    explain(axes, "markers: held, lines: predicted")
     axes.set_title("KV cache after the prefill, MB")
 
 

@@ -2,7 +2,7 @@
 
 from math import inf
 from numbers import Real
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -12,13 +12,13 @@ from sharpv.core.select import RATIO_UNITS, share_tokens
 from sharpv.errors import InputError
 
 __all__ = [
+    "Budgeted",
     "Selection",
     "TokenPruner",
     "budget",
     "frame_budgets",
     "is_positive",
     "keep_places",
-    "require_budget",
     "require_count",
     "require_within",
     "stride",
@@ -78,24 +78,31 @@ class TokenPruner(Protocol):
         """
 
 
-def require_budget(name: str, config: SharpVConfig) -> None:
-    """Checks the configuration of a method with a rule of its own, which needs a number of tokens.
+class Budgeted:
+    """What methods with a rule of their own have in common: they need to know how many tokens to keep."""
 
-    Raises:
-        InputError: no retention as a number, or a setting that would have no effect.
-    """
-    if not isinstance(config.retention, float):
-        raise InputError(
-            f"method {name!r} needs to know how many tokens to keep, got retention={config.retention!r}: "
-            "give a number in (0, 1], such as SharpVConfig(retention=0.25)"
-        )
-    default = SharpVConfig()
-    idle = [field for field in OF_SHARPV_ONLY if getattr(config, field) != getattr(default, field)]
-    if idle:
-        raise InputError(
-            f"method {name!r} has a rule of its own, so {', '.join(idle)} would have no effect: leave it at "
-            "its default"
-        )
+    __slots__ = ()
+    name: ClassVar[str]
+
+    def check(self, config: SharpVConfig) -> None:
+        """Asks for a float `retention`, and for no setting of SharpV's rule.
+
+        Raises:
+            InputError: no retention as a number, or a setting that would have no effect.
+        """
+        if not isinstance(config.retention, float):
+            raise InputError(
+                f"method {self.name!r} needs to know how many tokens to keep, got "
+                f"retention={config.retention!r}: give a number in (0, 1], such as "
+                "SharpVConfig(retention=0.25)"
+            )
+        default = SharpVConfig()
+        idle = [field for field in OF_SHARPV_ONLY if getattr(config, field) != getattr(default, field)]
+        if idle:
+            raise InputError(
+                f"method {self.name!r} has a rule of its own, so {', '.join(idle)} would have no effect: "
+                "leave it at its default"
+            )
 
 
 def budget(config: SharpVConfig, n: int, f: int) -> int:

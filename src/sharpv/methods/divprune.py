@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sharpv.config import SharpVConfig
 from sharpv.core.eager import eager
-from sharpv.methods.base import Selection, budget, keep_places, require_budget
+from sharpv.methods.base import Budgeted, Selection, budget, keep_places
 from sharpv.methods.vectors import inverse, widen
 
 __all__ = ["DivPrune", "spread"]
@@ -20,7 +20,7 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class DivPrune:
+class DivPrune(Budgeted):
     """Keeps tokens one by one, each the one whose nearest kept token is furthest away.
 
     For the N = n f tokens of the whole video, with `D(x, y) = 1 - cos(x, y)`: first the token whose nearest
@@ -35,10 +35,6 @@ class DivPrune:
     """
 
     name: ClassVar[str] = "divprune"
-
-    def check(self, config: SharpVConfig) -> None:
-        """Asks for a float `retention`, and for no setting of SharpV's rule."""
-        require_budget(self.name, config)
 
     @eager
     @torch.no_grad()

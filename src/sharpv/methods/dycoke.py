@@ -10,7 +10,7 @@ from sharpv.config import SharpVConfig
 from sharpv.core.eager import eager
 from sharpv.core.scores import score
 from sharpv.core.select import share_tokens, top_mask
-from sharpv.methods.base import Selection, budget, require_budget, stride
+from sharpv.methods.base import Budgeted, Selection, budget, stride
 
 __all__ = ["DyCoke"]
 
@@ -18,7 +18,7 @@ _WINDOW = 4
 
 
 @dataclass(frozen=True, slots=True)
-class DyCoke:
+class DyCoke(Budgeted):
     """Keeps every fourth frame whole, and of the others the tokens least like a frame kept near by.
 
     For x `[n, f, d]` in windows of 4 frames: frame 0 of a window is whole; frames 1 and 2 are compared with
@@ -42,10 +42,6 @@ class DyCoke:
     """
 
     name: ClassVar[str] = "dycoke"
-
-    def check(self, config: SharpVConfig) -> None:
-        """Asks for a float `retention`, and for no setting of SharpV's rule."""
-        require_budget(self.name, config)
 
     @eager
     def select(

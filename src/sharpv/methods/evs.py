@@ -10,13 +10,13 @@ from sharpv.config import SharpVConfig
 from sharpv.core.eager import eager
 from sharpv.core.scores import score
 from sharpv.core.select import top_mask
-from sharpv.methods.base import Selection, budget, keep_places, require_budget, stride
+from sharpv.methods.base import Budgeted, Selection, budget, keep_places, stride
 
 __all__ = ["EVS"]
 
 
 @dataclass(frozen=True, slots=True)
-class EVS:
+class EVS(Budgeted):
     """Keeps the first frame whole, and of the others the tokens that changed most since the frame before.
 
     For x `[n, f, d]`: `D_t,i = 1 - cos(x_t,i, x_t-1,i)` for t >= 1 and infinity for t = 0, and the largest D
@@ -34,10 +34,6 @@ class EVS:
     """
 
     name: ClassVar[str] = "evs"
-
-    def check(self, config: SharpVConfig) -> None:
-        """Asks for a float `retention`, and for no setting of SharpV's rule."""
-        require_budget(self.name, config)
 
     @eager
     def select(

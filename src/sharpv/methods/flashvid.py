@@ -9,17 +9,17 @@ from torch import Tensor
 from sharpv.config import SharpVConfig
 from sharpv.core.eager import eager
 from sharpv.core.select import share_tokens
-from sharpv.methods.base import Selection, budget, keep_places, require_budget, require_count, require_within
+from sharpv.methods.base import Budgeted, Selection, budget, keep_places, require_count, require_within
 from sharpv.methods.clusters import group_means, thin
 from sharpv.methods.divprune import spread
 from sharpv.methods.trees import find_links, find_roots
-from sharpv.methods.vectors import inverse, weighted_sums, widen
+from sharpv.methods.vectors import frame_means, inverse, widen
 
 __all__ = ["FlashVID"]
 
 
 @dataclass(frozen=True, slots=True)
-class FlashVID:
+class FlashVID(Budgeted):
     """Keeps the most diverse tokens of each frame, and merges the others along trees through time.
 
     For x `[n, f, d]`, with an equal share of the budget for each frame, the earlier ones rounded up:
@@ -68,10 +68,6 @@ class FlashVID:
         require_within(self, "likeness", -1)
         require_count(self, "neighbours")
 
-    def check(self, config: SharpVConfig) -> None:
-        """Asks for a float `retention`, and for no setting of SharpV's rule."""
-        require_budget(self.name, config)
-
     @eager
     @torch.no_grad()
     def select(
@@ -87,7 +83,7 @@ class FlashVID:
             if count:
                 diverse[t, spread(units[t], count)] = True
         rest = sum(shares) - int(diverse.sum())
-        frames = weighted_sums(vectors, torch.full_like(norms, 1 / f))
+        frames = frame_means(vectors)
         links = find_links(units, diverse, self._starts(frames), self.likeness)
         # Each link saves one token.
         roots = find_roots(*links, int((~diverse).sum()) - rest)

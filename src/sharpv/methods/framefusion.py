@@ -9,7 +9,7 @@ from torch import Tensor
 from sharpv.config import SharpVConfig
 from sharpv.core.eager import eager
 from sharpv.core.scores import score
-from sharpv.methods.base import Selection, budget, keep_places, require_budget, require_within, stride
+from sharpv.methods.base import Budgeted, Selection, budget, keep_places, require_within, stride
 from sharpv.methods.clusters import group_means
 from sharpv.methods.vectors import widen
 
@@ -17,7 +17,7 @@ __all__ = ["FrameFusion"]
 
 
 @dataclass(frozen=True, slots=True)
-class FrameFusion:
+class FrameFusion(Budgeted):
     """Merges tokens into the one before them, the most similar first, until the budget is met.
 
     For x `[n, f, d]`: the tokens of the highest `cos(x_t,i, x_t-1,i)` of the whole video leave their places,
@@ -46,10 +46,6 @@ class FrameFusion:
 
     def __post_init__(self) -> None:
         require_within(self, "similarity", -1)
-
-    def check(self, config: SharpVConfig) -> None:
-        """Asks for a float `retention`, and for no setting of SharpV's rule."""
-        require_budget(self.name, config)
 
     @eager
     @torch.no_grad()

@@ -9,7 +9,7 @@ from torch import Tensor
 from sharpv.config import SharpVConfig
 from sharpv.core.eager import eager
 from sharpv.core.scores import score
-from sharpv.methods.base import Selection, budget, require_budget, require_count, require_within
+from sharpv.methods.base import Budgeted, Selection, budget, require_count, require_within
 from sharpv.methods.vectors import widen
 from sharpv.methods.windows import merge_still, still_places
 
@@ -17,7 +17,7 @@ __all__ = ["HoliTom"]
 
 
 @dataclass(frozen=True, slots=True)
-class HoliTom:
+class HoliTom(Budgeted):
     """Cuts the video where the most tokens can merge over time, and then merges tokens that are alike.
 
     For x `[n, f, d]`, with the cosine of each token to the one at its place in the next frame:
@@ -57,10 +57,6 @@ class HoliTom:
         require_within(self, "likeness", -1)
         require_count(self, "neighbours")
         require_within(self, "own", 0)
-
-    def check(self, config: SharpVConfig) -> None:
-        """Asks for a float `retention`, and for no setting of SharpV's rule."""
-        require_budget(self.name, config)
 
     @eager
     @torch.no_grad()

@@ -8,16 +8,16 @@ from torch import Tensor
 
 from sharpv.config import SharpVConfig
 from sharpv.core.eager import eager
-from sharpv.methods.base import Selection, budget, require_budget, require_count, require_within
+from sharpv.methods.base import Budgeted, Selection, budget, require_count, require_within
 from sharpv.methods.clusters import cluster
-from sharpv.methods.vectors import inverse, weighted_sums, widen
+from sharpv.methods.vectors import frame_means, inverse, widen
 from sharpv.methods.windows import merge_still, still_places
 
 __all__ = ["PruneVid"]
 
 
 @dataclass(frozen=True, slots=True)
-class PruneVid:
+class PruneVid(Budgeted):
     """Merges what stands still over each scene, and then tokens that are alike.
 
     For x `[n, f, d]`:
@@ -58,10 +58,6 @@ class PruneVid:
         require_within(self, "likeness", -1)
         require_count(self, "neighbours")
 
-    def check(self, config: SharpVConfig) -> None:
-        """Asks for a float `retention`, and for no setting of SharpV's rule."""
-        require_budget(self.name, config)
-
     @eager
     @torch.no_grad()
     def select(
@@ -71,7 +67,7 @@ class PruneVid:
         vectors, norms = widen(features)
         n, f = norms.shape
         total = budget(config, n, f)
-        frames = weighted_sums(vectors, torch.full_like(norms, 1 / f))
+        frames = frame_means(vectors)
         _, labels = cluster(frames, max(int(self.scenes * n), 1), self.neighbours)
         lengths = labels.unique_consecutive(return_counts=True)[1].tolist()  # type: ignore[no-untyped-call]
         likeness = _pair_cosines(vectors, inverse(norms), lengths).cpu()

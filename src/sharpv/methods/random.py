@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from sharpv.config import SharpVConfig
-from sharpv.methods.base import Selection, budget, keep_places, require_budget
+from sharpv.methods.base import Budgeted, Selection, budget, keep_places
 
 __all__ = ["Random"]
 
 
 @dataclass(frozen=True, slots=True)
-class Random:
+class Random(Budgeted):
     """Keeps `round(retention n f)` tokens of the whole video, at least 1, each set equally likely.
 
     Their number is rounded up to a multiple of the configuration's `bucket`. A frame may get none. The choice
@@ -27,10 +27,6 @@ class Random:
 
     seed: int = 0
     name: ClassVar[str] = "random"
-
-    def check(self, config: SharpVConfig) -> None:
-        """Asks for a float `retention`, and for no setting that needs scores."""
-        require_budget(self.name, config)
 
     def select(
         self, features: Tensor, config: SharpVConfig, grid: tuple[int, int] | None = None

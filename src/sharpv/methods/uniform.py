@@ -6,13 +6,13 @@ from typing import ClassVar
 from torch import Tensor
 
 from sharpv.config import SharpVConfig
-from sharpv.methods.base import Selection, budget, keep_places, require_budget, stride
+from sharpv.methods.base import Budgeted, Selection, budget, keep_places, stride
 
 __all__ = ["Uniform"]
 
 
 @dataclass(frozen=True, slots=True)
-class Uniform:
+class Uniform(Budgeted):
     """Keeps k = `round(retention n f)` tokens of the whole video, at least 1, at an even stride.
 
     k is rounded up to a multiple of the configuration's `bucket`. In raster order of (frame, token), from the
@@ -21,10 +21,6 @@ class Uniform:
     """
 
     name: ClassVar[str] = "uniform"
-
-    def check(self, config: SharpVConfig) -> None:
-        """Asks for a float `retention`, and for no setting that needs scores."""
-        require_budget(self.name, config)
 
     def select(
         self, features: Tensor, config: SharpVConfig, grid: tuple[int, int] | None = None

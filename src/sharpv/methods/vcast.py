@@ -9,8 +9,8 @@ from torch import Tensor
 from sharpv.config import SharpVConfig
 from sharpv.core.eager import eager
 from sharpv.core.select import top_mask
-from sharpv.methods.base import Selection, budget, frame_budgets, is_positive, require_budget
-from sharpv.methods.vectors import dots, inverse, weighted_sums, widen
+from sharpv.methods.base import Budgeted, Selection, budget, frame_budgets, is_positive
+from sharpv.methods.vectors import dots, frame_means, inverse, widen
 
 __all__ = ["VCast"]
 
@@ -19,7 +19,7 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class VCast:
+class VCast(Budgeted):
     """Gives frames at turns of the video more tokens, and keeps the large ones that are unlike their frame.
 
     For x `[n, f, d]`:
@@ -50,10 +50,6 @@ class VCast:
         if not is_positive(self.temperature):
             raise ValueError(f"VCast.temperature is {self.temperature!r}: it must be a finite number above 0")
 
-    def check(self, config: SharpVConfig) -> None:
-        """Asks for a float `retention`, and for no setting of SharpV's rule."""
-        require_budget(self.name, config)
-
     @eager
     @torch.no_grad()
     def select(
@@ -62,7 +58,7 @@ class VCast:
         """Shares the budget by curvature, and ranks each frame's tokens by novelty and size."""
         vectors, norms = widen(features)
         n, f = norms.shape
-        means = weighted_sums(vectors, torch.full_like(norms, 1 / f)).double()
+        means = frame_means(vectors).double()
         path = means * inverse(torch.linalg.vector_norm(means, dim=-1, keepdim=True))
         curvature = _curvature(path)
         shares = torch.exp((curvature - curvature.max()) / self.temperature)

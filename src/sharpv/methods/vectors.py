@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sharpv.core.features import check_features, check_finite, norms_in_range, working_dtype
 
-__all__ = ["channel_spreads", "dots", "inverse", "weighted_sums", "widen"]
+__all__ = ["channel_spreads", "dots", "frame_means", "inverse", "weighted_sums", "widen"]
 
 
 def widen(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,6 +66,12 @@ def dots(vectors: Tensor, directions: Tensor) -> Tensor:
     for t, frame in enumerate(vectors):
         torch.mv(frame, directions[t], out=products[t])
     return products
+
+
+def frame_means(vectors: Tensor) -> Tensor:
+    """Returns `[n, d]`: the mean token of each frame of `[n, f, d]`."""
+    n, f, _ = vectors.shape
+    return weighted_sums(vectors, vectors.new_full((n, f), 1 / f))
 
 
 def weighted_sums(vectors: Tensor, weights: Tensor) -> Tensor:

@@ -9,14 +9,14 @@ from torch import Tensor
 from sharpv.config import SharpVConfig
 from sharpv.core.eager import eager
 from sharpv.core.select import top_mask
-from sharpv.methods.base import Selection, budget, frame_budgets, is_positive, require_budget
+from sharpv.methods.base import Budgeted, Selection, budget, frame_budgets, is_positive
 from sharpv.methods.vectors import channel_spreads, dots, inverse, weighted_sums, widen
 
 __all__ = ["VidCom2"]
 
 
 @dataclass(frozen=True, slots=True)
-class VidCom2:
+class VidCom2(Budgeted):
     """Gives unusual frames more tokens, and keeps those that are unlike their frame and the whole video.
 
     For x `[n, f, d]`:
@@ -54,10 +54,6 @@ class VidCom2:
             raise ValueError(
                 f"VidCom2.temperature is {self.temperature!r}: it must be a finite number above 0"
             )
-
-    def check(self, config: SharpVConfig) -> None:
-        """Asks for a float `retention`, and for no setting of SharpV's rule."""
-        require_budget(self.name, config)
 
     @eager
     @torch.no_grad()
