@@ -1,12 +1,12 @@
 """The one configuration object: every knob of the method, with its symbol in the paper (arXiv 2511.08003)."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from math import inf, isfinite
 from numbers import Real
 from typing import Any, Literal
 
-__all__ = ["SharpVConfig"]
+__all__ = ["SharpVConfig", "with_retention"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,8 @@ class SharpVConfig:
         spatial_weight: w in `I = T + w S`; at least 0.
         coverage: share in [0, 1] of each frame's tokens spent on anchor positions, the same in every frame.
             0 is the paper.
+        diversity: the others are chosen one by one, each time the token of the frame with the largest
+            importance times `1 - cos` to the nearest one chosen. False is the paper: by importance alone.
         memory_threshold: M. A layer whose visual hidden states have a mean cosine similarity to the original
             features below M gives up their keys and values. None switches stage 2 off.
         min_tokens_per_frame: the least number of tokens kept per frame. 0 is the paper to the letter, which
@@ -44,6 +46,7 @@ class SharpVConfig:
     threshold: float | None = None
     spatial_weight: float = 1.0
     coverage: float = 0.0
+    diversity: bool = False
     memory_threshold: float | None = 0.2
     min_tokens_per_frame: int = 1
     bucket: int = 1
@@ -58,6 +61,7 @@ class SharpVConfig:
             "threshold": (self.threshold is None or _in_range(self.threshold), "None or a finite number"),
             "spatial_weight": (_in_range(self.spatial_weight, 0), "a finite number of at least 0"),
             "coverage": (_in_range(self.coverage, 0, 1), "a number in [0, 1]"),
+            "diversity": (isinstance(self.diversity, bool), "True or False"),
             "memory_threshold": (
                 self.memory_threshold is None or _in_range(self.memory_threshold),
                 "None (stage 2 off) or a finite number, usually in [0, 1]",
@@ -121,6 +125,14 @@ class SharpVConfig:
         if unknown:
             raise ValueError(f"unknown SharpVConfig keys {unknown}: accepted are {known}")
         return cls(**values)
+
+
+def with_retention(
+    config: SharpVConfig | None, retention: float | Literal["adaptive"] | None
+) -> SharpVConfig:
+    """Returns a configuration, the default one for None, with another retention unless that is None."""
+    config = config or SharpVConfig()
+    return config if retention is None else replace(config, retention=retention)
 
 
 def _in_range(value: object, low: float = -inf, high: float = inf) -> bool:

@@ -27,6 +27,10 @@ CONFIGS = [
     SharpVConfig(bucket=1000),
     SharpVConfig(threshold=1.6, bucket=7),
     SharpVConfig(retention=0.4, coverage=0.5, bucket=16),
+    SharpVConfig(diversity=True),
+    SharpVConfig(retention=0.4, coverage=0.5, diversity=True),
+    SharpVConfig(threshold=1.6, coverage=0.3, diversity=True, bucket=7),
+    SharpVConfig(retention=1.0, diversity=True),
 ]
 SHAPES = [(1, 1, 1), (1, 21, 7), (5, 1, 13), (3, 49, 17), (7, 13, 31), (9, 24, 5)]
 SHAPE = st.tuples(st.integers(1, 7), st.integers(1, 12), st.integers(2, 6))
@@ -69,13 +73,15 @@ def test_the_mask_equals_the_reference_in_every_dtype(dtype, device):
 @given(SHAPE, SEED, st.sampled_from(CONFIGS))
 @settings(max_examples=80, deadline=None)
 def test_equal_scores_give_the_reference_bit_for_bit(shape, seed, config):
-    n, f, _ = shape
+    n, f, d = shape
     generator = torch.Generator().manual_seed(seed)
     # Few distinct values: ties everywhere, among tokens and among frames.
     importance = torch.randint(0, 5, (n, f), generator=generator) / 2
     scores = scores_of(importance, torch.randint(0, 5, (n,), generator=generator) / 4)
     assert token_counts(scores, config).tolist() == reference.token_counts(scores, config)
-    assert torch.equal(select(scores, config), reference.select(scores, config))
+    features = torch.eye(d)[torch.randint(0, d, (n, f), generator=generator)]
+    expected = reference.select(scores, config, features=features)
+    assert torch.equal(select(scores, config, features=features), expected)
 
 
 @given(SHAPE, SEED)
@@ -185,6 +191,42 @@ def test_coverage_leaves_the_rest_to_importance():
     importance[0, 8] = 1
     kept = select(scores_of(importance, [2 / 9]), SharpVConfig(coverage=0.5), grid=(3, 3))
     assert set(kept[0].nonzero().flatten().tolist()) == {anchor_order(3, 3)[0], 8}
+
+
+def video_of(*angles):
+    """One frame of unit vectors at these angles, in degrees."""
+    radians = torch.tensor(angles).deg2rad()
+    return torch.stack([radians.cos(), radians.sin()], dim=-1).unsqueeze(0)
+
+
+def test_diversity_passes_over_what_resembles_a_chosen_token():
+    # First 0 (I = 3). To it, 1 - cos is 0.015 at 10, 1 at 90 and 2 at 180 degrees: gains 0.04, 0.8 and 0.6.
+    features, importance = video_of(0.0, 10.0, 90.0, 180.0), [[3.0, 2.9, 0.8, 0.3]]
+    scores = scores_of(importance, [0.5])
+    kept = select(scores, SharpVConfig(diversity=True), features=features)
+    assert kept.tolist() == [[True, False, True, False]]
+    assert select(scores, SharpVConfig()).tolist() == [[True, True, False, False]]
+
+
+def test_diversity_looks_at_the_anchors_too():
+    # The anchor of a 1 x 3 grid is place 1; the copy of it has no gain, however important.
+    assert anchor_order(1, 3)[0] == 1
+    scores = scores_of([[0.1, 0.0, 9.0]], [0.6])
+    config = SharpVConfig(diversity=True, coverage=0.5)
+    kept = select(scores, config, grid=(1, 3), features=video_of(120.0, 0.0, 0.0))
+    assert kept.tolist() == [[True, True, False]]
+
+
+def test_diversity_among_copies_and_zeros_takes_the_lower_index():
+    scores = scores_of([[1.0] * 4, [1.0] * 4], [0.5, 0.5])
+    features = torch.stack([torch.ones(4, 3), torch.zeros(4, 3)])
+    kept = select(scores, SharpVConfig(diversity=True), features=features)
+    assert kept.tolist() == [[True, True, False, False]] * 2
+
+
+def test_diversity_needs_features():
+    with pytest.raises(InputError, match=r"no features to compare: pass select\(..., features=...\)"):
+        select(scores_of([[1.0, 2.0]]), SharpVConfig(diversity=True))
 
 
 @given(

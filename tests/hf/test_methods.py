@@ -32,6 +32,25 @@ def method(request) -> str:
     return request.param
 
 
+def test_a_retention_by_itself_takes_the_place_of_the_configurations(model, batch):
+    config = sharpv.SharpVConfig(retention=0.9, memory_threshold=None)
+    with sharpv.attach(model, config, method="uniform", retention=0.25) as session:
+        short = model.generate(**batch, **GREEDY)
+    assert session.config == sharpv.SharpVConfig(retention=0.25, memory_threshold=None)
+    assert session.report.tokens_kept == round(0.25 * session.report.tokens_total)
+    pruned = sharpv.prune_inputs(model, batch, method="uniform", retention=0.25)
+    assert pruned["attention_mask"].sum().item() == sum(session.report.prompt_tokens_kept)
+    with sharpv.attach(model, session.config, method="uniform"):
+        assert same_output(short, model.generate(**batch, **GREEDY))
+
+
+def test_a_retention_by_itself_is_checked(model, batch):
+    with pytest.raises(ValueError, match=r"retention is 1.5: it must be 'adaptive' or a number in \(0, 1\]"):
+        sharpv.attach(model, retention=1.5)
+    with pytest.raises(ValueError, match=r"threshold=1.6 and retention=0.2"):
+        sharpv.prune_inputs(model, batch, sharpv.SharpVConfig(threshold=1.6), retention=0.2)
+
+
 def test_keeping_everything_is_bit_exact(model, batch, method):
     dense = model.generate(**batch, **GREEDY)
     with sharpv.attach(model, OFF, method=method) as session, torch.no_grad():

@@ -14,12 +14,14 @@ from sharpv.cli.options import (
     Debug,
     Dense,
     Device,
+    Diversity,
     Dtype,
     Fps,
     Frames,
     Json,
     MaxNewTokens,
     MemoryThreshold,
+    Method,
     Model,
     NoMemory,
     Retention,
@@ -50,9 +52,11 @@ def ask(
     frames: Frames = None,
     fps: Fps = None,
     config: ConfigFile = None,
+    method: Method = "sharpv",
     retention: Retention = None,
     threshold: Threshold = None,
     coverage: Coverage = None,
+    diversity: Diversity = False,
     bucket: Bucket = None,
     memory_threshold: MemoryThreshold = None,
     no_memory: NoMemory = False,
@@ -72,6 +76,7 @@ def ask(
         "retention": retention,
         "threshold": threshold,
         "coverage": coverage,
+        "diversity": diversity or None,
         "bucket": bucket,
         "memory_threshold": memory_threshold,
     }
@@ -95,7 +100,7 @@ def ask(
     if toy:
         _warn_of_the_toy(clip, unknown_words(loaded, question))
     output.progress(f"answering from {len(clip.frames)} of {clip.total_frames} frames ...")
-    answered = ask_model(loaded, clip, question, settings, max_new_tokens)
+    answered = ask_model(loaded, clip, question, settings, max_new_tokens, method)
     if json:
         output.result(_result(video, question, loaded.name, clip, answered.text, answered.report))
     else:

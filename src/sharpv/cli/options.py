@@ -13,12 +13,14 @@ __all__ = [
     "Debug",
     "Dense",
     "Device",
+    "Diversity",
     "Dtype",
     "Fps",
     "Frames",
     "Json",
     "MaxNewTokens",
     "MemoryThreshold",
+    "Method",
     "Model",
     "NoMemory",
     "Retention",
@@ -56,6 +58,7 @@ Size = Annotated[int, typer.Option(min=16, help="Side of a frame in pixels.")]
 ConfigFile = Annotated[
     Path | None, typer.Option(help="YAML file with SharpVConfig fields; options override it.")
 ]
+Method = Annotated[str, typer.Option(help="What chooses the tokens: sharpv, or another of `sharpv methods`.")]
 Retention = Annotated[
     str | None, typer.Option(help="'adaptive' or the share of tokens to keep. [default: adaptive]")
 ]
@@ -64,6 +67,9 @@ Threshold = Annotated[
 ]
 Coverage = Annotated[
     float | None, typer.Option(help="Share of each frame's tokens spent on fixed places. [default: 0]")
+]
+Diversity = Annotated[
+    bool, typer.Option("--diversity", help="Choose tokens of a frame that are unlike each other.")
 ]
 Bucket = Annotated[
     int | None,

@@ -59,17 +59,26 @@ def token_counts(scores: Scores, config: SharpVConfig) -> list[int]:
     return [min(max(k, least), f) for k in counts]
 
 
-def select(scores: Scores, config: SharpVConfig, grid: tuple[int, int] | None = None) -> Tensor:
+def select(
+    scores: Scores,
+    config: SharpVConfig,
+    grid: tuple[int, int] | None = None,
+    features: Tensor | None = None,
+) -> Tensor:
     """Returns bool `[n, f]`, true for kept tokens."""
+    video = features.double().tolist() if config.diversity and features is not None else None
     importance: list[Vector] = scores.importance.tolist()
     f = len(importance[0])
     order = anchor_order(*token_grid(f, grid))
     mask = []
-    for frame, k in zip(importance, token_counts(scores, config), strict=True):
+    for t, k in enumerate(token_counts(scores, config)):
+        frame = importance[t]
         kept = set(order[: round(config.coverage * k)])
-        for i in sorted(range(f), key=lambda i: (-frame[i], i)):
-            if len(kept) < k:
-                kept.add(i)
+        while len(kept) < k:
+            gains = {i: frame[i] for i in range(f) if i not in kept}
+            if video is not None:
+                gains = {i: gain * _apart(video[t], i, kept) for i, gain in gains.items()}
+            kept.add(max(gains, key=lambda i: (gains[i], -i)))
         mask.append([i in kept for i in range(f)])
     others = [(-importance[t][i], t, i) for t, frame in enumerate(mask) for i in range(f) if not frame[i]]
     for _, t, i in sorted(others):
@@ -80,7 +89,7 @@ def select(scores: Scores, config: SharpVConfig, grid: tuple[int, int] | None = 
 
 def keep_mask(features: Tensor, config: SharpVConfig, grid: tuple[int, int] | None = None) -> Tensor:
     """Returns bool `[n, f]`, true for kept tokens of finite features `[n, f, d]`."""
-    return select(score(features, config.spatial_weight), config, grid)
+    return select(score(features, config.spatial_weight), config, grid, features)
 
 
 def layer_similarity(hidden: Tensor, original: Tensor, visual: Tensor) -> Tensor:
@@ -92,6 +101,12 @@ def layer_similarity(hidden: Tensor, original: Tensor, visual: Tensor) -> Tensor
         cosines = [_cosine(a, b) for a, b, is_visual in zip(now, then, chosen, strict=True) if is_visual]
         rows.append(sum(cosines) / len(cosines) if cosines else nan)
     return torch.tensor(rows, dtype=torch.float64)
+
+
+def _apart(frame: list[Vector], i: int, kept: set[int]) -> float:
+    """Returns 1 - cos of a token to the nearest kept one; 1 where none is kept, 0 for a copy of one."""
+    apart = min((1 - _cosine(frame[i], frame[j]) for j in kept), default=1.0)
+    return apart if apart >= 1e-6 else 0.0
 
 
 def _norm(a: Vector) -> float:

@@ -5,8 +5,10 @@ from torch import Tensor
 
 from sharpv.config import SharpVConfig
 from sharpv.core.anchors import anchor_order, token_grid
+from sharpv.core.diversity import diverse_mask
 from sharpv.core.eager import eager
 from sharpv.core.scores import Scores, score
+from sharpv.errors import InputError
 
 __all__ = ["RATIO_UNITS", "keep_mask", "select", "share_tokens", "token_counts", "top_mask"]
 
@@ -32,41 +34,55 @@ def keep_mask(features: Tensor, config: SharpVConfig, grid: tuple[int, int] | No
     Raises:
         InputError: features that `score` refuses, or a grid that does not hold f tokens.
     """
-    return select(score(features, config.spatial_weight), config, grid)
+    return select(score(features, config.spatial_weight), config, grid, features)
 
 
 @eager
 @torch.no_grad()
-def select(scores: Scores, config: SharpVConfig, grid: tuple[int, int] | None = None) -> Tensor:
+def select(
+    scores: Scores,
+    config: SharpVConfig,
+    grid: tuple[int, int] | None = None,
+    features: Tensor | None = None,
+) -> Tensor:
     """Picks the tokens to keep from the scores of one video.
 
     Each frame keeps its `token_counts` most important tokens; the lower index wins ties. With `coverage` c,
-    the first `round(c k_t)` positions of `anchor_order` go first, whatever their importance (not the
-    paper's). With `bucket` b, the most important of the other tokens, whatever their frame, make the number
-    of tokens a multiple of b, or all.
+    the first `round(c k_t)` positions of `anchor_order` go first, whatever their importance; with
+    `diversity`, `diverse_mask` chooses the others (neither is the paper's). With `bucket` b, the most
+    important of the other tokens, whatever their frame, make the number of tokens a multiple of b, or all.
 
     Args:
         scores: from `score`, with `config.spatial_weight` already in their importance.
         config: what to keep.
         grid: (rows, cols) of a frame's tokens, used by `coverage` only; None: the most square factors of f.
+        features: `[n, f, d]`, what was scored; read by `diversity` only.
 
     Returns:
         bool `[n, f]`, true for kept tokens.
 
     Raises:
-        InputError: a grid that does not hold f tokens.
+        InputError: a grid that does not hold f tokens, or `diversity` without features.
     """
-    importance = scores.importance
-    f = importance.shape[1]
-    rows, cols = token_grid(f, grid)
+    rows, cols = token_grid(scores.importance.shape[1], grid)
     counts = token_counts(scores, config)
-    if config.coverage > 0:
-        anchors = (counts.unsqueeze(-1).double() * config.coverage).round()
-        order = torch.tensor(anchor_order(rows, cols), device=importance.device)
-        rank = torch.empty_like(order).scatter_(0, order, torch.arange(f, device=importance.device))
-        importance = importance.masked_fill(rank < anchors, torch.inf)
-    mask = top_mask(importance, counts)
+    anchored = _anchored(counts, config.coverage, anchor_order(rows, cols))
+    if config.diversity:
+        if features is None:
+            raise InputError("got diversity=True and no features to compare: pass select(..., features=...)")
+        mask = diverse_mask(features, scores.importance, anchored, counts)
+    else:
+        mask = top_mask(scores.importance.masked_fill(anchored, torch.inf), counts)
     return mask if config.bucket == 1 else _fill_bucket(mask, scores.importance, config.bucket)
+
+
+def _anchored(counts: Tensor, coverage: float, order: tuple[int, ...]) -> Tensor:
+    """Marks the anchors of each frame, bool `[n, f]`: the first `round(coverage k_t)` places of the order."""
+    if not coverage:
+        return counts.new_zeros(len(counts), len(order), dtype=torch.bool)
+    ranks = torch.empty(len(order), dtype=torch.long)
+    ranks[torch.tensor(order)] = torch.arange(len(order))
+    return ranks.to(counts.device) < (counts.unsqueeze(-1).double() * coverage).round()
 
 
 def top_mask(values: Tensor, counts: Tensor) -> Tensor:

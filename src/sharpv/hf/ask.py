@@ -23,6 +23,7 @@ from sharpv.errors import InputError
 from sharpv.hf.attach import attach
 from sharpv.hf.families import require_family, require_release
 from sharpv.hf.pllava import POOLING_SHAPE, is_pllava, load_pllava
+from sharpv.methods import TokenPruner
 from sharpv.report import Report
 from sharpv.tiny.load import TOY_PREFIX, toy_path
 from sharpv.video import Video
@@ -107,7 +108,12 @@ def load_model(name: str = DEFAULT_MODEL, dtype: str = "auto", device: str | Non
 
 
 def ask(
-    loaded: VideoModel, video: Video, question: str, config: SharpVConfig, max_new_tokens: int = 64
+    loaded: VideoModel,
+    video: Video,
+    question: str,
+    config: SharpVConfig,
+    max_new_tokens: int = 64,
+    method: str | TokenPruner = "sharpv",
 ) -> Answer:
     """Asks a model about a clip, greedily decoded.
 
@@ -117,14 +123,15 @@ def ask(
         question: in the user's words.
         config: what to keep; `retention=1.0, memory_threshold=None` is the dense model.
         max_new_tokens: the most tokens of the answer.
+        method: what chooses the tokens, as for `attach`.
 
     Raises:
-        InputError: the clip or its features cannot be used.
+        InputError: the clip, its features or the method cannot be used.
     """
     model, processor = loaded.model, loaded.processor
     inputs = build_inputs(processor, video, question).to(model.device, model.dtype)
     # A family that is shown a video as images has no others here.
-    with attach(model, replace(config, images_as_frames=True)) as session:
+    with attach(model, replace(config, images_as_frames=True), method=method) as session:
         output = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         report = session.reports[-1]
     new = output[0, inputs["input_ids"].shape[1] :]

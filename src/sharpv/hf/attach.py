@@ -5,12 +5,12 @@ from collections import deque
 from collections.abc import Mapping
 from threading import Lock, get_ident
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 from weakref import WeakSet
 
 from transformers import PreTrainedModel
 
-from sharpv.config import SharpVConfig
+from sharpv.config import SharpVConfig, with_retention
 from sharpv.errors import AttachError
 from sharpv.hf.families import family_for
 from sharpv.hf.generate import wrap_generate
@@ -168,7 +168,11 @@ class Session:
 
 
 def attach(
-    model: PreTrainedModel, config: SharpVConfig | None = None, *, method: str | TokenPruner = "sharpv"
+    model: PreTrainedModel,
+    config: SharpVConfig | None = None,
+    *,
+    method: str | TokenPruner = "sharpv",
+    retention: float | Literal["adaptive"] | None = None,
 ) -> Session:
     """Prunes every request of a model until the session is detached.
 
@@ -183,6 +187,7 @@ def attach(
         config: what to keep. The default is the paper's automatic mode.
         method: what chooses the tokens of stage 1: "sharpv"; another name of `sharpv.methods.METHODS`, all of
             which need a float `retention`; or a pruner, such as `Random(seed=3)`. Stage 2 is the same.
+        retention: takes the place of `config.retention`, so that `attach(model, retention=0.12)` is enough.
 
     Returns:
         The session, which is also a context manager.
@@ -192,5 +197,6 @@ def attach(
         AttachError: the model already has a session.
         InputError: `positions="compact"` for an M-RoPE model, an unknown method, or one that cannot follow
             the configuration.
+        ValueError: a retention outside its range, or beside a threshold.
     """
-    return Session(model, config or SharpVConfig(), find_pruner(method))
+    return Session(model, with_retention(config, retention), find_pruner(method))

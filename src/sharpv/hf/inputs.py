@@ -3,14 +3,14 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
-from sharpv.config import SharpVConfig
+from sharpv.config import SharpVConfig, with_retention
 from sharpv.errors import InputError
 from sharpv.hf.families import Family, family_for
 from sharpv.hf.features import encode_video, flatten, rebuild, with_encoded_images
@@ -69,6 +69,7 @@ def prune_inputs(
     config: SharpVConfig | None = None,
     *,
     method: str | TokenPruner = "sharpv",
+    retention: float | Literal["adaptive"] | None = None,
 ) -> dict[str, Any]:
     """Encodes the videos of a request and shortens its prompt (stage 1), with nothing attached to the model.
 
@@ -83,6 +84,7 @@ def prune_inputs(
         config: what to keep; `memory_threshold` has no effect here. The default is the paper's automatic
             mode.
         method: what chooses the tokens, as for `sharpv.attach`.
+        retention: takes the place of `config.retention`.
 
     Returns:
         New inputs, without pixels. Ragged rows are padded on the left; so is a single prompt of a 1-D RoPE
@@ -94,8 +96,9 @@ def prune_inputs(
         InputError: an unknown method, or one that cannot follow the configuration; inputs that do not add up,
             or features that are not finite; and by `generate()`, when its
             beams have used the result up: prune the inputs again for another call.
+        ValueError: a retention outside its range, or beside a threshold.
     """
-    config = config or SharpVConfig()
+    config = with_retention(config, retention)
     family, pruner = family_for(model, config), find_pruner(method)
     pruner.check(config)
     if family.video_pixels(inputs, config) is None:

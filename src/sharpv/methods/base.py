@@ -24,7 +24,7 @@ __all__ = [
     "stride",
 ]
 
-OF_SHARPV_ONLY = ("spatial_weight", "coverage", "min_tokens_per_frame")
+OF_SHARPV_ONLY = ("spatial_weight", "coverage", "diversity", "min_tokens_per_frame")
 
 
 class Selection(NamedTuple):

@@ -27,4 +27,4 @@ class SharpV:
     ) -> Selection:
         """Scores the video and keeps each frame's most important tokens: `score`, then `select`."""
         scores = score(features, config.spatial_weight)
-        return Selection(select(scores, config, grid), tuple(scores.ratios.tolist()))
+        return Selection(select(scores, config, grid, features), tuple(scores.ratios.tolist()))
