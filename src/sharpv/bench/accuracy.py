@@ -183,7 +183,8 @@ def _config_and_pruner(
         config = replace(config, retention=matched.tokens_kept / matched.tokens_total)
     if isinstance(pruner, Random):
         # One mask for all clips of one shape would make its luck look like the method's.
-        pruner = Random(seed=crc32(sample.name.encode()))
+        draw = f"{sample.name}#{condition.seed}" if condition.seed else sample.name
+        pruner = Random(seed=crc32(draw.encode()))
     return config, pruner
 
 

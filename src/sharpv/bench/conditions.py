@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sharpv.config import SharpVConfig
+
+if TYPE_CHECKING:
+    from sharpv.methods import TokenPruner
 
 __all__ = ["ALL", "CONDITIONS", "DEFAULT", "DENSE", "Condition", "Frames", "choose_conditions"]
 
@@ -27,21 +30,27 @@ class Condition:
 
     Attributes:
         name: of the column.
-        method: what chooses the tokens, by its name in `sharpv.methods`.
+        method: what chooses the tokens: a name in `sharpv.methods`, or a pruner.
         config: what to keep; the retention of a condition with `match` is set clip by clip.
         frames: "all"; one frame repeated as often as the clip has frames; "shuffled"; "none" for a request
             without video.
         match: condition whose number of tokens this one keeps, on each clip.
         rival: condition that keeps as many tokens of each clip at random, with the same stage 2, to compare
             with.
+        contestant: what the methods of a contest are called; None outside one.
+        budget: of a contest: the share of tokens, or "adaptive"; else None.
+        seed: of what draws at random.
     """
 
     name: str
-    method: str = "sharpv"
+    method: "str | TokenPruner" = "sharpv"
     config: SharpVConfig = OFF
     frames: Frames = "all"
     match: str | None = None
     rival: str | None = None
+    contestant: str | None = None
+    budget: float | Literal["adaptive"] | None = None
+    seed: int = 0
 
     @property
     def control(self) -> bool:
@@ -51,7 +60,8 @@ class Condition:
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain JSON values."""
         values = {name: getattr(self, name) for name in self.__slots__}
-        return values | {"config": self.config.to_dict()}
+        method = self.method if isinstance(self.method, str) else repr(self.method)
+        return values | {"config": self.config.to_dict(), "method": method}
 
 
 def _all_conditions(retention: float, threshold: float) -> list[Condition]:
