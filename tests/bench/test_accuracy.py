@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 import sharpv
-from sharpv.bench import accuracy
+from sharpv.bench import accuracy, ask_clip
 from sharpv.bench.accuracy import draw, run
 from sharpv.bench.asking import answer, as_video, batches
 from sharpv.bench.conditions import CONDITIONS, choose_conditions
-from sharpv.bench.records import Records
+from sharpv.bench.flops import PrefillFlops
+from sharpv.bench.records import ClipRecord, Records
 from sharpv.report import LayerReport, Report
 from sharpv.shapesqa import render_clip
 from tests.bench.conftest import EVERY, FEW, small
@@ -57,15 +58,15 @@ def test_random_has_a_mask_of_its_own_for_each_clip(toy):
     condition = next(condition for condition in choose_conditions() if condition.name == "random")
     found = Records(None, {})
     found.found = {
-        (sample.name, "sharpv"): accuracy.ClipRecord(
+        (sample.name, "sharpv"): ClipRecord(
             clip=sample.name, scene_type="", condition="sharpv", answers=(), tokens_total=9, tokens_kept=3
         )
         for sample in samples
     }
-    made = [accuracy._config_and_pruner(found, sample, condition) for sample in samples]
+    made = [ask_clip._config_and_pruner(found.found, sample, condition) for sample in samples]
     assert len({pruner.seed for _, pruner in made}) == len(samples) > 1
     assert {round(config.retention * 9) for config, _ in made} == {3}
-    assert made == [accuracy._config_and_pruner(found, sample, condition) for sample in samples]
+    assert made == [ask_clip._config_and_pruner(found.found, sample, condition) for sample in samples]
 
 
 def test_dense_is_the_plain_model(toy, records):
@@ -109,16 +110,16 @@ def scripted(monkeypatch):
     """Puts answers into the model's mouth: a function of the condition's name and a question."""
 
     def install(script) -> None:
-        now, plain = [""], accuracy._config_and_pruner
+        now, plain = [""], ask_clip._config_and_pruner
 
-        def noted(records, sample, condition):
+        def noted(known, sample, condition):
             now[0] = condition.name
-            return plain(records, sample, condition)
+            return plain(known, sample, condition)
 
-        monkeypatch.setattr(accuracy, "_config_and_pruner", noted)
+        monkeypatch.setattr(ask_clip, "_config_and_pruner", noted)
         # The request is made all the same, for its report.
         monkeypatch.setattr(
-            accuracy,
+            ask_clip,
             "answer",
             lambda loaded, batch: [
                 script(now[0], q) for q, _ in zip(batch.questions, answer(loaded, batch), strict=True)
@@ -157,13 +158,13 @@ def test_free_text_is_compared_as_text(toy, scripted):
     assert (found["dense"]["micro"]["value"], found["sharpv"]["micro"]["value"]) == (1, 0)
 
 
-def test_similarity_is_of_the_rows_that_have_one():
+def test_similarity_is_of_the_rows_that_have_one(toy):
     layer = LayerReport(layer=0, similarity=(None, 0.5), dropped=(False, True))
     request = Report(model="m", config=sharpv.SharpVConfig(), prompt_tokens=(9, 9), prompt_tokens_kept=(9, 9))
-    cost = accuracy._cost([replace(request, layers=(layer,))])
+    cost = ask_clip._cost([replace(request, layers=(layer,))], PrefillFlops(toy.model))
     assert (cost["similarity"], cost["dropped"]) == ((0.5,), (0.5,))
     nothing = replace(layer, similarity=(None, None))
-    assert accuracy._cost([replace(request, layers=(nothing,))])["similarity"] == ()
+    assert ask_clip._cost([replace(request, layers=(nothing,))], PrefillFlops(toy.model))["similarity"] == ()
 
 
 def test_a_file_shows_what_was_drawn(toy, records):
@@ -176,7 +177,8 @@ def test_a_file_shows_what_was_drawn(toy, records):
         assert read.dtype == np.uint8
         assert np.abs(read.astype(int) - drawn).mean() < 6
         assert (read != drawn).any()
-        accuracy._ask(toy, spec, found, sample, accuracy._missing(spec, found, sample, None))
+        unasked = accuracy._missing(spec, found, sample, None)
+        accuracy._ask(toy, spec, found, sample, unasked, PrefillFlops(toy.model))
     for key, record in found.found.items():
         apart = record.tokens_kept - records[key]["tokens_kept"]
         assert abs(apart) < 4 * 64 / 4

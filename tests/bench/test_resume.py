@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 import sharpv
-from sharpv.bench import accuracy
+from sharpv.bench import accuracy, ask_clip
 from sharpv.bench.accuracy import run
 from sharpv.bench.asking import answer
 from sharpv.bench.records import Records
@@ -13,9 +13,9 @@ from sharpv.bench.where import where
 from tests.bench.conftest import EVERY, FEW, small
 
 
-def without_seconds(summary: dict) -> dict:
+def without_times(summary: dict) -> dict:
     conditions = {
-        name: found | {"cost": found["cost"] | {"seconds": 0}}
+        name: found | {"cost": found["cost"] | {"times": None}}
         for name, found in summary["conditions"].items()
     }
     return summary | {"conditions": conditions}
@@ -36,7 +36,7 @@ def test_an_interrupted_run_goes_on_where_it_ended(toy, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return answer(*args)
 
-    monkeypatch.setattr(accuracy, "answer", interrupted)
+    monkeypatch.setattr(ask_clip, "answer", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(toy, spec, tmp_path)
     assert "generate" not in vars(toy.model)
@@ -48,8 +48,8 @@ def test_an_interrupted_run_goes_on_where_it_ended(toy, tmp_path, monkeypatch):
     path.write_text(done + done.splitlines()[0][:40])  # a line that was cut off while it was written
     resumed = run(toy, spec, tmp_path)
     assert path.read_text().startswith(done)
-    monkeypatch.setattr(accuracy, "answer", answer)
-    assert without_seconds(resumed) == without_seconds(run(toy, spec))
+    monkeypatch.setattr(ask_clip, "answer", answer)
+    assert without_times(resumed) == without_times(run(toy, spec))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from itertools import takewhile
 import pytest
 from typer.testing import CliRunner
 
-from sharpv.bench import accuracy
+from sharpv.bench import accuracy, ask_clip
 from sharpv.bench.conditions import CONDITIONS, DEFAULT
 from sharpv.cli.app import app
 
@@ -114,7 +114,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(accuracy, "answer", interrupt)
+    monkeypatch.setattr(ask_clip, "answer", interrupt)
     result = run(*TINY, "-o", tmp_path, ok=130)
     assert "the same command goes on from there" in " ".join(result.stderr.split())
     assert result.stderr.splitlines()[-1] == "error: interrupted"

@@ -1,33 +1,29 @@
 """How often a model is right on ShapesQA: dense, pruned, and with parts of the video taken away."""
 
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sharpv.bench.asking import Batch, answer, as_video, batches, grade
+from sharpv.bench.ask_clip import ask_clip
+from sharpv.bench.asking import as_video, batches
 from sharpv.bench.conditions import Condition, Frames
 from sharpv.bench.encode_once import encode_once
-from sharpv.bench.records import Answered, ClipRecord, Records
+from sharpv.bench.flops import PrefillFlops
+from sharpv.bench.progress import Progress
+from sharpv.bench.records import Records
 from sharpv.bench.settings import settings
 from sharpv.bench.spec import AccuracySpec
 from sharpv.bench.summary import summarise
 from sharpv.bench.where import where
-from sharpv.config import SharpVConfig
 from sharpv.errors import InputError
 from sharpv.hf.ask import VideoModel, build_inputs
-from sharpv.hf.attach import attach
-from sharpv.methods import Random, TokenPruner, find_pruner
-from sharpv.report import Report
 from sharpv.shapesqa import Question, Sample, iterate, render_clip, take
 from sharpv.shapesqa.files import write_clip
 from sharpv.video import Sampling, Video, read_video
@@ -35,7 +31,6 @@ from sharpv.video import Sampling, Video, read_video
 __all__ = ["draw", "run", "show"]
 
 SCHEMA_VERSION = 2
-SECONDS_BETWEEN_LINES = 5.0
 # 22 of 100 clips ask the rarest family.
 FEWEST_CLIPS, CLIPS_PER_QUESTION = 100, 8
 Clip = NDArray[np.uint8]
@@ -72,7 +67,7 @@ def run(
     machine = where(str(loaded.model.device))
     own = settings(loaded, spec, samples, machine)
     records = Records(folder, own)
-    _ask_all(loaded, spec, records, samples, _Progress(len(samples), log))
+    _ask_all(loaded, spec, records, samples, Progress(len(samples), log))
     drawn = [sample.name for sample in islice(_clips(spec), len(samples))]
     summary = {"suite": "shapesqa", "schema_version": SCHEMA_VERSION, "model": loaded.name, **machine}
     summary |= {"settings": own, **summarise(list(records.found.values()), spec.conditions, drawn)}
@@ -121,18 +116,26 @@ def _clips(spec: AccuracySpec) -> Iterator[Sample]:
 
 
 def _ask_all(
-    loaded: VideoModel, spec: AccuracySpec, records: Records, samples: Sequence[Sample], progress: "_Progress"
+    loaded: VideoModel, spec: AccuracySpec, records: Records, samples: Sequence[Sample], progress: Progress
 ) -> None:
     """Adds the records that are missing."""
     controls = {sample.name: sample for sample in draw(spec, spec.control_per_family)}
+    flops = PrefillFlops(loaded.model)
     for sample in samples:
         unasked = _missing(spec, records, sample, controls.get(sample.name))
         if unasked:
-            _ask(loaded, spec, records, sample, unasked)
+            _ask(loaded, spec, records, sample, unasked, flops)
         progress.step(bool(unasked))
 
 
-def _ask(loaded: VideoModel, spec: AccuracySpec, records: Records, sample: Sample, unasked: _Unasked) -> None:
+def _ask(
+    loaded: VideoModel,
+    spec: AccuracySpec,
+    records: Records,
+    sample: Sample,
+    unasked: _Unasked,
+    flops: PrefillFlops,
+) -> None:
     """Adds a record for each condition; those that show the same frames share prompts and features."""
     clip = _film(sample, spec)
     for frames, (questions, conditions) in unasked.items():
@@ -141,8 +144,7 @@ def _ask(loaded: VideoModel, spec: AccuracySpec, records: Records, sample: Sampl
         made = batches(loaded, video, questions, spec)
         with nullcontext() if video is None else _encoded(loaded, video, questions[0]):
             for condition in conditions:
-                config, pruner = _config_and_pruner(records, sample, condition)
-                records.add(_record(loaded, sample, condition, config, pruner, made))
+                records.add(ask_clip(loaded, sample, condition, made, records.found, flops))
 
 
 def _encoded(loaded: VideoModel, video: Video, question: Question) -> AbstractContextManager[None]:
@@ -169,101 +171,3 @@ def _film(sample: Sample, spec: AccuracySpec) -> Clip:
         path = Path(folder) / "clip.mp4"
         write_clip(sample, drawn, path)
         return read_video(path, Sampling(frames=len(drawn))).frames
-
-
-def _config_and_pruner(
-    records: Records, sample: Sample, condition: Condition
-) -> tuple[SharpVConfig, TokenPruner]:
-    """Returns the configuration and the pruner of a condition on one clip."""
-    # A family that is shown a video as images has no others here.
-    config = replace(condition.config, images_as_frames=True)
-    pruner = find_pruner(condition.method)
-    if condition.match is not None:
-        matched = records.found[sample.name, condition.match]
-        config = replace(config, retention=matched.tokens_kept / matched.tokens_total)
-    if isinstance(pruner, Random):
-        # One mask for all clips of one shape would make its luck look like the method's.
-        draw = f"{sample.name}#{condition.seed}" if condition.seed else sample.name
-        pruner = Random(seed=crc32(draw.encode()))
-    return config, pruner
-
-
-def _record(
-    loaded: VideoModel,
-    sample: Sample,
-    condition: Condition,
-    config: SharpVConfig,
-    pruner: TokenPruner,
-    made: Sequence[Batch],
-) -> ClipRecord:
-    """Asks all batches under one condition."""
-    started = time.perf_counter()
-    answers, reports = [], []
-    with attach(loaded.model, config, method=pruner) as session:
-        for batch in made:
-            for question, said in zip(batch.questions, answer(loaded, batch), strict=True):
-                right, facts = grade(question, said)
-                answers.append(
-                    Answered(
-                        family=question.family,
-                        question=question.text,
-                        truth=question.answer,
-                        said=said,
-                        right=right,
-                        facts=facts,
-                    )
-                )
-            reports.append(session.reports[-1])
-    return ClipRecord(
-        clip=sample.name,
-        scene_type=sample.scene.type,
-        condition=condition.name,
-        answers=tuple(answers),
-        seconds=round(time.perf_counter() - started, 4),
-        **_cost(reports),
-    )
-
-
-def _cost(reports: Sequence[Report]) -> dict[str, Any]:
-    """Returns what the requests of one clip kept and cost, as the fields of a record."""
-    rows = sum(len(report.prompt_tokens) for report in reports)
-    layers = list(zip(*(report.layers for report in reports), strict=True))
-    similar = [
-        [value for part in layer for value in part.similarity if value is not None] for layer in layers
-    ]
-    cost: dict[str, Any] = {
-        "similarity": tuple(fmean(values) for values in similar if values),
-        "dropped": tuple(sum(sum(part.dropped) for part in layer) / rows for layer in layers),
-    }
-    for name in ("cache_bytes", "dense_cache_bytes"):
-        cost[name] = sum(getattr(report, name) or 0 for report in reports) / rows
-    videos = reports[0].videos
-    if videos:
-        cost |= {
-            "tokens_total": videos[0].tokens_total,
-            "tokens_kept": videos[0].tokens_kept,
-            "ratios": videos[0].ratios,
-        }
-    return cost
-
-
-class _Progress:
-    """Says now and then how far a run is."""
-
-    def __init__(self, clips: int, log: Callable[[str], None]) -> None:
-        self._clips, self._log = clips, log
-        self._done = self._skipped = 0
-        self._started = self._said = time.monotonic()
-
-    def step(self, asked: bool) -> None:
-        """Counts a clip; one that earlier runs had asked all about takes no part in the rate."""
-        self._done += 1
-        self._skipped += not asked
-        now = time.monotonic()
-        worked, last = self._done - self._skipped, self._done == self._clips
-        if not worked or (now - self._said < SECONDS_BETWEEN_LINES and not last):
-            return
-        self._said = now
-        each = (now - self._started) / worked
-        minutes, seconds = divmod(round(each * (self._clips - self._done)), 60)
-        self._log(f"clip {self._done} of {self._clips}, {each:.2f} s each, {minutes}:{seconds:02d} left")

@@ -1,7 +1,8 @@
 """How many floating-point operations a request takes, part by part, without running it."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sharpv.bench.parts import Encoded, encode_in_parts
 from sharpv.hf.families import Family
 
-__all__ = ["encode_on_meta", "llm_flops", "on_meta", "paper_formula", "vision_flops"]
+__all__ = ["PrefillFlops", "encode_on_meta", "llm_flops", "on_meta", "paper_formula", "vision_flops"]
 
 
 class _ToMeta(TorchDispatchMode):
@@ -119,3 +120,33 @@ def paper_formula(text_config: Any, tokens: int) -> int:
     """
     n, d, m = tokens, text_config.hidden_size, text_config.intermediate_size
     return int(text_config.num_hidden_layers * (4 * n * d**2 + 2 * n**2 * d + 2 * n * d * m))
+
+
+class PrefillFlops:
+    """What prefills of one model cost, by the tokens that each of its layers reads.
+
+    The decoder's layers are taken as alike: the count of one that reads n tokens is that of a whole prefill
+    of n, over the number of layers.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._config = model.config.get_text_config()
+        self._model = on_meta(model)
+        self._counts: dict[int, int] = {}
+
+    def exact(self, tokens: Sequence[float]) -> float:
+        """Returns the operations of a prompt by `llm_flops`, with the head on its last token.
+
+        Args:
+            tokens: of one row, read by each layer; one number stands for all of them.
+        """
+        return fmean(self._count(round(number)) for number in tokens)
+
+    def paper(self, tokens: Sequence[float]) -> float:
+        """Returns the same by `paper_formula`."""
+        return fmean(paper_formula(self._config, round(number)) for number in tokens)
+
+    def _count(self, tokens: int) -> int:
+        if tokens not in self._counts:
+            self._counts[tokens] = llm_flops(self._model, 1, tokens)[0]
+        return self._counts[tokens]

@@ -48,6 +48,11 @@ class ClipRecord:
         dropped: per layer, share of the questions for which it gave up the video.
         cache_bytes: of the KV cache after the prefill, per question.
         dense_cache_bytes: what the dense model would have held.
+        layer_tokens: visual tokens that each decoder layer read, per question; empty without video.
+        flops: of a question's prefill, counted, with the head on its last token; a mean over the questions.
+        paper_flops: the same by the formula that papers on pruning use.
+        scoring_ms: of scoring and selecting the tokens of the clip once; None where nothing was.
+        prefill_ms: per question, of the requests together.
         seconds: spent on answering, without the vision tower.
     """
 
@@ -62,6 +67,11 @@ class ClipRecord:
     dropped: tuple[float, ...] = ()
     cache_bytes: float | None = None
     dense_cache_bytes: float | None = None
+    layer_tokens: tuple[float, ...] = ()
+    flops: float | None = None
+    paper_flops: float | None = None
+    scoring_ms: float | None = None
+    prefill_ms: float | None = None
     seconds: float = 0.0
 
     @property
@@ -78,7 +88,7 @@ class ClipRecord:
         """Builds the record from `to_json()`."""
         values = json.loads(line)
         values["answers"] = tuple(Answered(**answered) for answered in values["answers"])
-        for name in ("ratios", "similarity", "dropped"):
+        for name in ("ratios", "similarity", "dropped", "layer_tokens"):
             values[name] = tuple(values[name])
         return cls(**values)
 

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from itertools import takewhile
 from statistics import fmean
 from typing import Any
 
 from sharpv.bench.conditions import DENSE, Condition
+from sharpv.bench.cost import cost
 from sharpv.bench.records import Answered, ClipRecord
 from sharpv.bench.statistics import Share, clustered, compare
 from sharpv.shapesqa import FAMILIES, SCENE_TYPES
@@ -41,20 +41,21 @@ def summarise(
         - `caption_facts`: the mean share of true facts stated; `agreement`: the share of questions answered
           as "dense" does; `best_constant`: as above, of the questions that this condition was asked;
         - `against_dense` and `against_random`: `Comparison`, in all, by family, and by scene type;
-        - `cost`: means over the clips that were asked about. What is given by scene is of `clips_by_scene`
-          clips only: the first of the dataset, up to one that was not asked about. Later ones are there for a
-          question that they can answer, and so do not stand for their type of scene.
+        - `cost`: from `cost`;
+        - `contestant`, `budget` and `seed`: of a contest.
     """
     rows = {each.name: [record for record in records if record.condition == each.name] for each in conditions}
     answers = {name: _answers(group) for name, group in rows.items()}
     dense = answers[DENSE]
+    dense_records = {record.clip: record for record in rows[DENSE]}
     return {
         "clips": len(rows[DENSE]),
         "questions": len(dense),
         "best_constant": _best_constant(dense, lambda answered: answered.family),
         "best_constant_by_question": _best_constant(dense, lambda answered: answered.question),
         "conditions": {
-            condition.name: _of_condition(condition, rows[condition.name], answers, drawn)
+            condition.name: _of_condition(condition, rows[condition.name], answers)
+            | {"cost": cost(rows[condition.name], dense_records, drawn)}
             for condition in conditions
             if rows[condition.name]
         },
@@ -73,7 +74,6 @@ def _of_condition(
     condition: Condition,
     records: Sequence[ClipRecord],
     answers: Mapping[str, Answers],
-    drawn: Sequence[str],
 ) -> dict[str, Any]:
     mine, dense, rival = answers[condition.name], answers[DENSE], answers.get(condition.rival or "", {})
     scene_of = {record.clip: record.scene_type for record in records}
@@ -82,6 +82,9 @@ def _of_condition(
     same = [answered.said == dense[key].said for key, answered in mine.items() if key in dense]
     families, scene_types = _groups(mine, scene_of)
     return {
+        "contestant": condition.contestant,
+        "budget": condition.budget,
+        "seed": condition.seed,
         "families": {family: asdict(_share(mine, keys)) for family, keys in families.items()},
         "scene_types": {scene: asdict(_share(mine, keys)) for scene, keys in scene_types.items()},
         "micro": asdict(_share(mine, mine)),
@@ -92,7 +95,6 @@ def _of_condition(
         "best_constant": _best_constant(mine, lambda answered: answered.family),
         "against_dense": None if condition.name == DENSE else _against(mine, dense, scene_of),
         "against_random": _against(mine, rival, scene_of),
-        "cost": _cost(records, drawn),
     }
 
 
@@ -142,48 +144,3 @@ def _best_constant(answers: Answers, group_of: Callable[[Answered], str]) -> dic
         best[family] += max(counts.values())
         whole[family] += counts.total()
     return {family: best[family] / whole[family] for family in FAMILIES if family in whole}
-
-
-def _cost(records: Sequence[ClipRecord], drawn: Sequence[str]) -> dict[str, Any]:
-    """Returns what was kept and held: token counts and bytes are means over clips, each clip once."""
-    watched = [record for record in records if record.tokens_total]
-    shares = [record.tokens_kept / record.tokens_total for record in watched]
-    by_scene = _by_scene(watched, drawn)
-    return {
-        "tokens_kept": fmean(record.tokens_kept for record in watched) if watched else 0.0,
-        "kept_share": {"mean": fmean(shares), "min": min(shares), "max": max(shares)} if watched else None,
-        "clips_by_scene": {scene: len(group) for scene, group in by_scene.items()},
-        "kept_share_by_scene": {
-            scene: fmean(record.tokens_kept / record.tokens_total for record in group)
-            for scene, group in by_scene.items()
-        },
-        "ratios_by_scene": {scene: _ratios(group) for scene, group in by_scene.items() if group[0].ratios},
-        "similarity": _by_layer([record.similarity for record in records]),
-        "dropped": _by_layer([record.dropped for record in records]),
-        "cache_bytes": fmean(record.cache_bytes or 0.0 for record in records),
-        "dense_cache_bytes": fmean(record.dense_cache_bytes or 0.0 for record in records),
-        "seconds": sum(record.seconds for record in records),
-    }
-
-
-def _by_scene(records: Sequence[ClipRecord], drawn: Sequence[str]) -> dict[str, list[ClipRecord]]:
-    """Returns the records of each scene type, of the clips up to the first that was left out."""
-    known = {record.clip: record for record in records}
-    groups: dict[str, list[ClipRecord]] = {}
-    for name in takewhile(known.__contains__, drawn):
-        groups.setdefault(known[name].scene_type, []).append(known[name])
-    return {scene: groups[scene] for scene in SCENE_TYPES if scene in groups}
-
-
-def _ratios(records: Sequence[ClipRecord]) -> dict[str, float]:
-    """Returns r of the first frame, and mean and largest r of the later ones, as means over clips."""
-    return {
-        "first": fmean(record.ratios[0] for record in records),
-        "later": fmean(fmean(record.ratios[1:]) for record in records),
-        "largest": fmean(max(record.ratios[1:]) for record in records),
-    }
-
-
-def _by_layer(values: Sequence[tuple[float, ...]]) -> list[float]:
-    """Returns the mean of each layer."""
-    return [fmean(layer) for layer in zip(*values, strict=True)]

@@ -8,16 +8,19 @@ import typer
 
 from sharpv.bench.conditions import ALL, CONDITIONS, DEFAULT, choose_conditions
 from sharpv.cli import output
-from sharpv.cli.eval_show import show
+from sharpv.cli.eval_show import show, show_contest
 from sharpv.cli.options import ClipFrames, Debug, Device, Json, Model, Seed, Size, Split
+from sharpv.config import SharpVConfig
 from sharpv.tiny.load import TOY_PREFIX
 
 if TYPE_CHECKING:
+    from sharpv.bench.conditions import Condition
     from sharpv.bench.spec import AccuracySpec
 
 __all__ = ["evaluate"]
 
 SUITES = ("shapesqa",)
+QUESTIONS, QUESTIONS_IN_A_CONTEST = 200, 100
 
 Suite = Annotated[str, typer.Option(help="Set of questions: shapesqa.")]
 Conditions = Annotated[
@@ -27,9 +30,23 @@ Conditions = Annotated[
         f"[default: {', '.join(DEFAULT)}]"
     ),
 ]
+Methods = Annotated[
+    str | None,
+    typer.Option(
+        help="Contest instead of conditions: methods, with commas between (see `sharpv methods`), or all; at "
+        "every budget, beside dense, random and uniform."
+    ),
+]
+Budgets = Annotated[
+    str, typer.Option(help="Of a contest: shares of tokens, and adaptive, with commas between.")
+]
+Seeds = Annotated[str, typer.Option(help="Of a contest: random draws once for each, with commas between.")]
+Stage2 = Annotated[bool, typer.Option("--stage-2", help="Of a contest: with stage 2 at its default.")]
 Retention = Annotated[float, typer.Option(help="Share of tokens that the -budget conditions keep.")]
 Threshold = Annotated[float, typer.Option(help="Least importance that sharpv-threshold keeps.")]
-PerFamily = Annotated[int, typer.Option(help="Questions of each family.")]
+PerFamily = Annotated[
+    int | None, typer.Option(help="Questions of each family. [default: 200; 100 in a contest]")
+]
 ControlPerFamily = Annotated[
     int | None, typer.Option(help="The same for the controls. [default: 100 at most]")
 ]
@@ -54,9 +71,13 @@ def evaluate(
     suite: Suite = "shapesqa",
     model: Model = None,
     condition: Conditions = None,
+    methods: Methods = None,
+    budgets: Budgets = "0.12,0.25",
+    seeds: Seeds = "0",
+    stage_2: Stage2 = False,
     retention: Retention = 0.25,
     threshold: Threshold = 1.6,
-    per_family: PerFamily = 200,
+    per_family: PerFamily = None,
     control_per_family: ControlPerFamily = None,
     family: Families = None,
     scene_type: SceneTypes = None,
@@ -79,13 +100,20 @@ def evaluate(
     and uniform keep, on each clip, exactly as many tokens as the sharpv of the same ending does; memory-only
     keeps all of them, for the cost of stage 2 alone. blind, the -frame ones and shuffled are controls: they
     show that the model watches.
+
+    With --methods, methods are set side by side: "--methods all --budgets 0.12,0.25,adaptive"; `sharpv
+    compare` makes one table and a plot of the summaries that -o leaves behind.
     """
     if suite not in SUITES:
         raise typer.BadParameter(f"{suite!r} is none of {', '.join(SUITES)}", param_hint="--suite")
+    if methods is not None and condition:
+        raise typer.BadParameter("excludes --condition: it brings its own", param_hint="--methods")
+    if per_family is None:
+        per_family = QUESTIONS if methods is None else QUESTIONS_IN_A_CONTEST
     spec = _spec(
-        condition or DEFAULT,
-        retention,
-        threshold,
+        _conditions(condition or DEFAULT, retention, threshold)
+        if methods is None
+        else _contest(methods, budgets, seeds, stage_2),
         per_family=per_family,
         control_per_family=min(100, per_family) if control_per_family is None else control_per_family,
         families=tuple(family) if family else None,
@@ -101,17 +129,42 @@ def evaluate(
     summary = _run(model, dtype, device, spec, out)
     if json:
         output.result(summary)
-    else:
+    elif methods is None:
         show(summary)
+    else:
+        show_contest(summary)
 
 
-def _spec(names: Sequence[str], retention: float, threshold: float, **given: Any) -> "AccuracySpec":
+def _conditions(names: Sequence[str], retention: float, threshold: float) -> "tuple[Condition, ...]":
+    """Returns the conditions of these names; what the user got wrong is a usage error."""
+    try:
+        return choose_conditions(names, retention=retention, threshold=threshold)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _contest(methods: str, budgets: str, seeds: str, stage_2: bool) -> "tuple[Condition, ...]":
+    """Returns the conditions of a contest; what the user got wrong is a usage error."""
+    from sharpv.bench.contest import ADAPTIVE, choose_contest
+
+    try:
+        shares = [ADAPTIVE if share == ADAPTIVE else float(share) for share in _listed(budgets)]
+        memory_threshold = SharpVConfig().memory_threshold if stage_2 else None
+        return choose_contest(_listed(methods), shares, list(map(int, _listed(seeds))), memory_threshold)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _spec(conditions: "tuple[Condition, ...]", **given: Any) -> "AccuracySpec":
     """Builds the specification; None is for the default, and what the user got wrong is a usage error."""
     from sharpv.bench.spec import AccuracySpec
 
+    chosen = {name: value for name, value in given.items() if value is not None}
     try:
-        conditions = choose_conditions(names, retention=retention, threshold=threshold)
-        chosen = {name: value for name, value in given.items() if value is not None}
         return AccuracySpec(conditions=conditions, **chosen)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None

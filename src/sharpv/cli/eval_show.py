@@ -5,7 +5,7 @@ from typing import Any
 
 from sharpv.cli import output
 
-__all__ = ["show"]
+__all__ = ["show", "show_contest"]
 
 NOTES = (
     "accuracy in %, with 95 % intervals that take clips as independent, but not the questions about one clip",
@@ -15,6 +15,52 @@ NOTES = (
 )
 MIXES = "each scene type has its own mix of questions: compare conditions within a row, not scene types"
 COLUMNS_AT_ONCE = 5
+
+
+CONTEST_NOTES = (
+    "accuracy in %, the mean of the families; against dense on the same questions; 95 % intervals over clips",
+    "tokens %: of the video's, that enter the LLM; layers %: that a layer reads, the mean over layers",
+    "scoring: median ms per clip; prefill, FLOPs, cache: of a question's prefill, in % of dense",
+    NOTES[-1],
+)
+
+
+def show_contest(summary: dict[str, Any]) -> None:
+    """Prints one row per condition of a contest: what was kept, how often it was right, what it cost.
+
+    Args:
+        summary: from `sharpv.bench.accuracy.run`.
+    """
+    conditions = summary["conditions"]
+    columns = ("condition", "tokens %", "layers %", "accuracy", "against dense", "agreement")
+    output.table(
+        (*columns, "scoring", "prefill", "FLOPs", "cache"),
+        [_contest_row(name, found) for name, found in conditions.items()],
+    )
+    output.answer("")
+    for names in _parts(list(conditions)):
+        output.table(("family", "n", "constant", *names), _family_rows(conditions, names))
+        output.answer("")
+    for note in CONTEST_NOTES:
+        output.answer(note)
+
+
+def _contest_row(name: str, found: dict[str, Any]) -> list[str]:
+    cost, times = found["cost"], found["cost"]["times"]
+    against, scoring = found["against_dense"], times["scoring_ms"]
+    kept, layers = cost["kept_share"], cost["layer_share"]
+    return [
+        name,
+        _percent(kept["mean"]) if kept else "-",
+        _percent(layers["mean"]) if layers else "-",
+        _share({"value": found["macro"], **found["macro_interval"]}),
+        "-" if against is None else _difference(against),
+        _percent(found["agreement"]),
+        "-" if scoring is None else f"{scoring['median']:.2f}",
+        _percent(times["prefill_of_dense"]["median"]) if times["prefill_of_dense"] else "-",
+        _percent(cost["flops"]["exact_of_dense"]),
+        _percent(cost["cache_bytes"] / cost["dense_cache_bytes"]) if cost["dense_cache_bytes"] else "-",
+    ]
 
 
 def show(summary: dict[str, Any]) -> None:
