@@ -127,3 +127,44 @@ def test_a_control_that_was_asked_less_has_a_constant_of_its_own(tmp_path):
     found = json.loads((tmp_path / "summary.json").read_text())["conditions"]
     constants = [found[name]["best_constant"]["scene_change"] for name in ("dense", "blind")]
     assert row[:3] == ["scene_change", "6/2", "/".join(f"{100 * value:.1f}" for value in constants)]
+
+
+CONTEST = ("--methods", "evs", "--budgets", "0.25, adaptive", "--seeds", "0,3", *TINY[:4], *TINY[8:])
+
+
+def test_a_contest_is_a_row_per_method_and_budget(tmp_path):
+    shown = run(*CONTEST, "-o", tmp_path)
+    lines = shown.stdout.splitlines()
+    assert lines[0].split() == [
+        *("condition", "tokens", "%", "layers", "%", "accuracy", "against", "dense", "agreement"),
+        *("scoring", "prefill", "FLOPs", "cache"),
+    ]
+    names = ["dense", "random@25%", "random@25%#3", "uniform@25%", "evs@25%"]
+    names += [f"{name}@adaptive" for name in ("sharpv", "random")] + ["random@adaptive#3", "uniform@adaptive"]
+    assert [line.split()[0] for line in lines[2 : 2 + len(names)]] == names
+    evs = lines[2 + names.index("evs@25%")].split()
+    assert evs[1:3] == ["25.0", "25.0"]
+    by_family = lines.index("") + 1
+    assert lines[by_family].split() == ["accuracy", "%", "recog", "scene_change"]
+    assert [line.split()[0] for line in lines[by_family + 2 :][: len(names)]] == names
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert list(summary["conditions"]) == names
+    shares = summary["conditions"]["evs@25%"]["families"].values()
+    row = lines[by_family + 2 + names.index("evs@25%")].split()
+    assert row[1:] == [f"{100 * share['value']:.0f}" for share in shares]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--methods", "fastest"), "got methods fastest: accepted are all, sharpv"),
+        (("--methods", "evs", "--budgets", "most"), "'most' is none of shares in (0, 1], and adaptive"),
+        (("--methods", "evs", "--budgets", "1.2"), "retention is 1.2"),
+        (("--methods", "evs", "--budgets", ""), "got budgets []"),
+        (("--methods", "evs", "--seeds", "x"), "'x' is none of whole numbers"),
+        (("--methods", "evs", "--condition", "sharpv"), "excludes --condition"),
+    ],
+)
+def test_what_a_contest_cannot_be_is_a_usage_error(options, named):
+    refused = run(*options, ok=2)
+    assert named in " ".join(refused.stderr.split()).replace("│ ", "")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
+Number = TypeVar("Number", int, float)
 SUITES = ("shapesqa",)
 QUESTIONS, QUESTIONS_IN_A_CONTEST = 200, 100
 
@@ -147,12 +148,25 @@ def _contest(methods: str, budgets: str, seeds: str, stage_2: bool) -> "tuple[Co
     """Returns the conditions of a contest; what the user got wrong is a usage error."""
     from sharpv.bench.contest import ADAPTIVE, choose_contest
 
+    shares = [
+        ADAPTIVE if share == ADAPTIVE else _number(share, float, "--budgets") for share in _listed(budgets)
+    ]
+    draws = [_number(seed, int, "--seeds") for seed in _listed(seeds)]
     try:
-        shares = [ADAPTIVE if share == ADAPTIVE else float(share) for share in _listed(budgets)]
         memory_threshold = SharpVConfig().memory_threshold if stage_2 else None
-        return choose_contest(_listed(methods), shares, list(map(int, _listed(seeds))), memory_threshold)
+        return choose_contest(_listed(methods), shares, draws, memory_threshold)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def _number(text: str, kind: type[Number], option: str) -> Number:
+    try:
+        return kind(text)
+    except ValueError:
+        accepted = "whole numbers" if kind is int else "shares in (0, 1], and adaptive"
+        raise typer.BadParameter(
+            f"{text!r} is none of {accepted}, with commas between", param_hint=option
+        ) from None
 
 
 def _listed(text: str) -> list[str]:

@@ -38,9 +38,17 @@ def show_contest(summary: dict[str, Any]) -> None:
         [_contest_row(name, found) for name, found in conditions.items()],
     )
     output.answer("")
-    for names in _parts(list(conditions)):
-        output.table(("family", "n", "constant", *names), _family_rows(conditions, names))
-        output.answer("")
+    families = next(iter(conditions.values()))["families"]
+    output.table(
+        ("accuracy %", *families),
+        [
+            [name, *(f"{100 * share['value']:.0f}" for share in found["families"].values())]
+            for name, found in conditions.items()
+        ],
+    )
+    counts = sorted({str(share["n"]) for share in families.values()})
+    output.answer(f"of {' or '.join(counts)} questions each; intervals are in --json and `sharpv compare`")
+    output.answer("")
     for note in CONTEST_NOTES:
         output.answer(note)
 
