@@ -145,7 +145,7 @@ def test_a_contest_is_a_row_per_method_and_budget(tmp_path):
     evs = lines[2 + names.index("evs@25%")].split()
     assert evs[1:3] == ["25.0", "25.0"]
     by_family = lines.index("") + 1
-    assert lines[by_family].split() == ["accuracy", "%", "recog", "scene_change"]
+    assert lines[by_family].split() == ["accuracy", "%", "recog", "scene_change", "facts", "in", "captions"]
     assert [line.split()[0] for line in lines[by_family + 2 :][: len(names)]] == names
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert list(summary["conditions"]) == names
@@ -162,7 +162,9 @@ def test_a_contest_is_a_row_per_method_and_budget(tmp_path):
         (("--methods", "evs", "--budgets", "1.2"), "retention is 1.2"),
         (("--methods", "evs", "--budgets", ""), "got budgets []"),
         (("--methods", "evs", "--seeds", "x"), "'x' is none of whole numbers"),
-        (("--methods", "evs", "--condition", "sharpv"), "excludes --condition"),
+        (("--ablation", "luck"), "got ablations luck: accepted are tokens, counts, w, M, K, coverage"),
+        (("--ablation", "w", "--methods", "evs"), "--methods and --ablation exclude each other"),
+        (("--methods", "evs", "--condition", "sharpv"), "--methods and --condition exclude each other"),
     ],
 )
 def test_what_a_contest_cannot_be_is_a_usage_error(options, named):

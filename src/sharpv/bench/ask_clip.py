@@ -17,7 +17,7 @@ from sharpv.bench.records import Answered, ClipRecord
 from sharpv.config import SharpVConfig
 from sharpv.hf.ask import VideoModel
 from sharpv.hf.attach import attach
-from sharpv.methods import Random, Selection, TokenPruner, find_pruner
+from sharpv.methods import Selection, TokenPruner, find_pruner
 from sharpv.report import Report
 from sharpv.shapesqa import Sample
 
@@ -105,14 +105,14 @@ def _config_and_pruner(
     """Returns the configuration and the pruner of a condition on one clip."""
     # A family that is shown a video as images has no others here.
     config = replace(condition.config, images_as_frames=True)
-    pruner = find_pruner(condition.method)
+    pruner: Any = find_pruner(condition.method)
     if condition.match is not None:
         matched = known[sample.name, condition.match]
         config = replace(config, retention=matched.tokens_kept / matched.tokens_total)
-    if isinstance(pruner, Random):
+    if hasattr(pruner, "seed"):
         # One mask for all clips of one shape would make its luck look like the method's.
         draw = f"{sample.name}#{condition.seed}" if condition.seed else sample.name
-        pruner = Random(seed=crc32(draw.encode()))
+        pruner = replace(pruner, seed=crc32(draw.encode()))
     return config, pruner
 
 

@@ -38,6 +38,14 @@ Methods = Annotated[
         "every budget, beside dense, random and uniform."
     ),
 ]
+Ablations = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ablation",
+        help="SharpV with one part changed, repeatable: tokens, counts, w, M, K or coverage; instead of "
+        "conditions.",
+    ),
+]
 Budgets = Annotated[
     str, typer.Option(help="Of a contest: shares of tokens, and adaptive, with commas between.")
 ]
@@ -73,6 +81,7 @@ def evaluate(
     model: Model = None,
     condition: Conditions = None,
     methods: Methods = None,
+    ablation: Ablations = None,
     budgets: Budgets = "0.12,0.25",
     seeds: Seeds = "0",
     stage_2: Stage2 = False,
@@ -107,14 +116,11 @@ def evaluate(
     """
     if suite not in SUITES:
         raise typer.BadParameter(f"{suite!r} is none of {', '.join(SUITES)}", param_hint="--suite")
-    if methods is not None and condition:
-        raise typer.BadParameter("excludes --condition: it brings its own", param_hint="--methods")
+    contest = _contest(methods, budgets, seeds, stage_2, ablation or [], bool(condition))
     if per_family is None:
-        per_family = QUESTIONS if methods is None else QUESTIONS_IN_A_CONTEST
+        per_family = QUESTIONS_IN_A_CONTEST if contest else QUESTIONS
     spec = _spec(
-        _conditions(condition or DEFAULT, retention, threshold)
-        if methods is None
-        else _contest(methods, budgets, seeds, stage_2),
+        contest or _conditions(condition or DEFAULT, retention, threshold),
         per_family=per_family,
         control_per_family=min(100, per_family) if control_per_family is None else control_per_family,
         families=tuple(family) if family else None,
@@ -130,10 +136,10 @@ def evaluate(
     summary = _run(model, dtype, device, spec, out)
     if json:
         output.result(summary)
-    elif methods is None:
-        show(summary)
-    else:
+    elif contest:
         show_contest(summary)
+    else:
+        show(summary)
 
 
 def _conditions(names: Sequence[str], retention: float, threshold: float) -> "tuple[Condition, ...]":
@@ -144,16 +150,33 @@ def _conditions(names: Sequence[str], retention: float, threshold: float) -> "tu
         raise typer.BadParameter(str(error)) from None
 
 
-def _contest(methods: str, budgets: str, seeds: str, stage_2: bool) -> "tuple[Condition, ...]":
-    """Returns the conditions of a contest; what the user got wrong is a usage error."""
+def _contest(
+    methods: str | None, budgets: str, seeds: str, stage_2: bool, ablations: Sequence[str], other: bool
+) -> "tuple[Condition, ...] | None":
+    """Returns the conditions of a contest or of ablations, if either is asked for.
+
+    Raises:
+        typer.BadParameter: what the user got wrong.
+    """
+    asked = {"--methods": methods is not None, "--ablation": bool(ablations), "--condition": other}
+    if sum(asked.values()) > 1:
+        options = [option for option, given in asked.items() if given]
+        raise typer.BadParameter(
+            f"{' and '.join(options)} exclude each other: each brings its own conditions"
+        )
+    if methods is None and not ablations:
+        return None
+    from sharpv.bench.ablations import choose_ablations
     from sharpv.bench.contest import ADAPTIVE, choose_contest
 
     shares = [
         ADAPTIVE if share == ADAPTIVE else _number(share, float, "--budgets") for share in _listed(budgets)
     ]
     draws = [_number(seed, int, "--seeds") for seed in _listed(seeds)]
+    memory_threshold = SharpVConfig().memory_threshold if stage_2 else None
     try:
-        memory_threshold = SharpVConfig().memory_threshold if stage_2 else None
+        if methods is None:
+            return choose_ablations(ablations)
         return choose_contest(_listed(methods), shares, draws, memory_threshold)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None

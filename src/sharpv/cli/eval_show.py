@@ -33,16 +33,24 @@ def show_contest(summary: dict[str, Any]) -> None:
     """
     conditions = summary["conditions"]
     columns = ("condition", "tokens %", "layers %", "accuracy", "against dense", "agreement")
+    stage_2 = any(found["cost"]["dropped"] for found in conditions.values())
     output.table(
-        (*columns, "scoring", "prefill", "FLOPs", "cache"),
-        [_contest_row(name, found) for name, found in conditions.items()],
+        (*columns, "scoring", "prefill", "FLOPs", "cache", *(("layers out",) if stage_2 else ())),
+        [
+            _contest_row(name, found) + ([_layers_out(found["cost"])] if stage_2 else [])
+            for name, found in conditions.items()
+        ],
     )
     output.answer("")
     families = next(iter(conditions.values()))["families"]
     output.table(
-        ("accuracy %", *families),
+        ("accuracy %", *families, "facts in captions"),
         [
-            [name, *(f"{100 * share['value']:.0f}" for share in found["families"].values())]
+            [
+                name,
+                *(f"{100 * share['value']:.0f}" for share in found["families"].values()),
+                _percent(found["caption_facts"]),
+            ]
             for name, found in conditions.items()
         ],
     )
@@ -154,10 +162,14 @@ def _cost_row(name: str, condition: dict[str, Any]) -> list[str]:
     cost, dense = condition["cost"], condition["cost"]["dense_cache_bytes"]
     share = cost["kept_share"]
     kept = ("-", "-") if share is None else (_percent(share["mean"]), _range(share["min"], share["max"]))
-    layers = f"{sum(cost['dropped']):.1f} of {len(cost['dropped'])}" if cost["dropped"] else "-"
     cache = _percent(cost["cache_bytes"] / dense) if dense and share else "-"
     against = (*_against(condition["against_dense"]), *_against(condition["against_random"]))
-    return [name, *kept, cache, layers, *against]
+    return [name, *kept, cache, _layers_out(cost), *against]
+
+
+def _layers_out(cost: dict[str, Any]) -> str:
+    """Returns how many layers gave up their video, a mean over questions."""
+    return f"{sum(cost['dropped']):.1f} of {len(cost['dropped'])}" if cost["dropped"] else "-"
 
 
 def _against(comparison: dict[str, Any] | None) -> tuple[str, str]:
