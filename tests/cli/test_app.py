@@ -17,6 +17,7 @@ from sharpv.cli.app import app
 from sharpv.cli.run import command
 from sharpv.errors import InputError
 from sharpv.hf.families import FAMILIES
+from sharpv.methods import METHODS
 from sharpv.tiny.load import TOYS
 
 HEAVY = ("torch", "transformers", "numpy", "av", "rich", "yaml")
@@ -93,6 +94,16 @@ def test_models():
     assert all(family.name in shown for family in FAMILIES.values())
     for name, description in TOYS.items():
         assert re.search(rf"^toy:{name} .*{re.escape(description)}$", shown, re.MULTILINE)
+
+
+def test_methods():
+    found = json.loads(CliRunner().invoke(app, ["methods", "--json"]).stdout)["methods"]
+    assert [row["method"] for row in found] == list(METHODS)
+    assert "arXiv 2505.14454" in next(row["what"] for row in found if row["method"] == "vidcom2")
+    shown = CliRunner().invoke(app, ["methods"]).stdout
+    assert all(
+        re.search(rf"^{re.escape(row['method'])} +{re.escape(row['what'])}$", shown, re.M) for row in found
+    )
 
 
 def test_doctor_checks_every_family():

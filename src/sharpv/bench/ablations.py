@@ -20,7 +20,7 @@ NO_STAGE_2 = SharpVConfig(memory_threshold=None)
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)
 MEMORY_THRESHOLDS = (-1.0, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 THRESHOLDS = (1.2, 1.4, 1.6, 1.8)
-COVERAGES = (0.0, 0.3, 0.5, 0.7, 1.0)
+COVERAGES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0)
 BUDGETS = (0.12, 0.25)
 
 

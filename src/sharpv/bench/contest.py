@@ -22,7 +22,7 @@ BLIND = (RANDOM, UNIFORM)
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "sharpv-coverage": {"coverage": COVERAGE},
-    "sharpv-diverse": {"coverage": COVERAGE, "diversity": True},
+    "sharpv-diverse": {"coverage": 0.8, "diversity": True},
 }
 """SharpV with options that are not the paper's."""
 

@@ -10,6 +10,7 @@ from sharpv.cli.compare import compare
 from sharpv.cli.demo import demo
 from sharpv.cli.doctor import doctor
 from sharpv.cli.eval import evaluate
+from sharpv.cli.methods import methods
 from sharpv.cli.models import models
 from sharpv.cli.run import command
 from sharpv.cli.shapesqa import shapesqa
@@ -42,7 +43,7 @@ def root(
     output.configure()
 
 
-for function in (demo, ask, compare, models, doctor):
+for function in (demo, ask, compare, models, methods, doctor):
     app.command()(command(function))
 app.command(name="eval")(command(evaluate))
 app.add_typer(bench, name="bench")
