@@ -10,6 +10,7 @@ import transformers
 
 from sharpv.hf.families import FAMILIES, Family
 from sharpv.hf.layout import stacked
+from sharpv.hf.towers import TOWERS
 from sharpv.methods import METHODS
 from sharpv.tiny.clip import moving_square
 from sharpv.tiny.random.llava import llava_onevision
@@ -57,6 +58,11 @@ def test_the_page_on_methods_has_a_section_for_each():
     page = (ROOT / "docs/methods.md").read_text()
     assert re.findall(r"^## `(\w+)`$", page, re.MULTILINE) == list(METHODS)
     assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(METHODS)
+
+
+def test_the_page_on_methods_names_the_towers_that_can_be_read():
+    page = " ".join((ROOT / "docs/methods.md").read_text().split())
+    assert f"those of: {', '.join(FAMILIES[name].name for name in TOWERS)} All others" in page
 
 
 def case(test: str, *parameters: str, outcome: str = "") -> str:

@@ -10,7 +10,7 @@ import sharpv
 from sharpv.bench import accuracy, ask_clip
 from sharpv.bench.accuracy import draw, run
 from sharpv.bench.asking import answer, as_video, batches
-from sharpv.bench.conditions import CONDITIONS, choose_conditions
+from sharpv.bench.conditions import CONDITIONS, Condition, choose_conditions
 from sharpv.bench.flops import PrefillFlops
 from sharpv.bench.records import ClipRecord, Records
 from sharpv.report import LayerReport, Report
@@ -182,3 +182,11 @@ def test_a_file_shows_what_was_drawn(toy, records):
     for key, record in found.found.items():
         apart = record.tokens_kept - records[key]["tokens_kept"]
         assert abs(apart) < 4 * 64 / 4
+
+
+def test_a_method_that_looks_at_attention_is_asked_like_any_other(toy):
+    config = sharpv.SharpVConfig(retention=0.25, memory_threshold=None)
+    looking = [Condition(name=name, method=name, config=config) for name in ("visionzip", "fastvid")]
+    found = run(toy, small(conditions=(Condition(name="dense"), *looking)))["conditions"]
+    for name in ("visionzip", "fastvid"):
+        assert found[name]["cost"]["kept_share"] == {"mean": 0.25, "min": 0.25, "max": 0.25}

@@ -279,6 +279,7 @@ def test_what_counts_as_kept_as_asked(method, config, kept, expected):
         ({"methods": ()}, "one or more of sharpv, random, uniform"),
         ({"methods": ("sharpv", "sharpv")}, "each once"),
         ({"methods": ("fastv",)}, "'fastv'"),
+        ({"methods": ("sharpv", "fastvid")}, "has fastvid, which look at the attention of the vision tower"),
         ({"config": SharpVConfig(threshold=1.0)}, "set retention instead"),
     ],
 )

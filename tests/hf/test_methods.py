@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import sharpv
-from sharpv.methods import METHODS, Random, Selection
+from sharpv.methods import METHODS, Random, Selection, needs_attention
 from tests.hf.conftest import GREEDY, clip, distance, forward_loop, same_output
 from tests.hf.test_session import state_of
 
@@ -18,16 +18,24 @@ class Averages:
     def __init__(self, name: str) -> None:
         self.inner = METHODS[name]
         self.name = f"averages of {name}"
+        self.needs_attention = needs_attention(self.inner)
 
     def check(self, config) -> None:
         self.inner.check(config)
 
-    def select(self, features, config, grid=None) -> Selection:
-        mask = self.inner.select(features, config, grid).mask
+    def mask(self, *given) -> torch.Tensor:
+        return self.inner.select(*given).mask
+
+    def select(self, features, *given) -> Selection:
+        mask = self.mask(features, *given)
         return Selection(mask, merged=features[mask].float() + features.float().mean((0, 1)))
 
 
-@pytest.fixture(params=["random", "uniform", "vidcom2", "prunevid", "flashvid"])
+LOOKING = ("visionzip", "prumerge", "fastvid")
+"""Those that look at the attention of the vision tower."""
+
+
+@pytest.fixture(params=["random", "uniform", "vidcom2", "prunevid", "flashvid", *LOOKING])
 def method(request) -> str:
     return request.param
 
@@ -128,24 +136,26 @@ def test_the_seed_of_a_pruner_of_the_callers_own_counts(model, inputs):
 
 def test_what_a_method_cannot_follow_is_refused_before_anything_changes(model, inputs, method):
     state = state_of(model)
-    with pytest.raises(sharpv.InputError, match="needs to know how many tokens to keep"):
-        sharpv.attach(model, method=method)
-    with pytest.raises(sharpv.InputError, match="needs to know how many tokens to keep"):
-        sharpv.prune_inputs(model, inputs, method=method)
+    config = sharpv.SharpVConfig(threshold=1.6)
+    reason = "threshold would have no effect" if method == "prumerge" else "needs to know how many tokens"
+    with pytest.raises(sharpv.InputError, match=reason):
+        sharpv.attach(model, config, method=method)
+    with pytest.raises(sharpv.InputError, match=reason):
+        sharpv.prune_inputs(model, inputs, config, method=method)
     with pytest.raises(sharpv.InputError, match="must be one of sharpv, random, uniform"):
         sharpv.attach(model, method="nearest")
     assert state_of(model) == state
     sharpv.attach(model).detach()
 
 
-MERGING = pytest.mark.parametrize("name", ["prunevid", "holitom", "framefusion", "flashvid"])
+MERGING = pytest.mark.parametrize("name", ["prunevid", "holitom", "framefusion", "flashvid", *LOOKING])
 
 
 class MaskOnly(Averages):
     """The tokens of another method with the values that they had."""
 
-    def select(self, features, config, grid=None) -> Selection:
-        return Selection(self.inner.select(features, config, grid).mask)
+    def select(self, *given) -> Selection:
+        return Selection(self.mask(*given))
 
 
 def embeds_of(model, call) -> torch.Tensor:
@@ -237,9 +247,9 @@ def test_merged_values_have_the_dtype_of_the_model_and_are_written_into_nothing_
     given = []
 
     class Watched(Averages):
-        def select(self, features, config, grid=None) -> Selection:
+        def select(self, features, *others) -> Selection:
             given.append((features, features.clone()))
-            return super().select(features, config, grid)
+            return super().select(features, *others)
 
     before = {name: tensor.clone() for name, tensor in batch.items()}
     with sharpv.attach(model, STAGE_1, method=Watched("uniform")), torch.no_grad():
@@ -249,3 +259,15 @@ def test_merged_values_have_the_dtype_of_the_model_and_are_written_into_nothing_
     assert len(given) == 4
     assert all(torch.equal(features, copy) for features, copy in given)
     assert all(torch.equal(tensor, before[name]) for name, tensor in batch.items())
+
+
+def test_prumerge_lets_the_attention_decide(model, batch):
+    config = sharpv.SharpVConfig(memory_threshold=None)
+    with sharpv.attach(model, config, method="prumerge") as session, torch.no_grad():
+        by_inputs = model.generate(**batch, **GREEDY)
+        by_hooks = forward_loop(model, batch, GREEDY["max_new_tokens"])
+    assert all(map(torch.equal, by_inputs.logits, by_hooks))
+    for video in session.reports[0].videos:
+        counts = [sum(frame) for frame in video.kept]
+        assert counts == [max(round(ratio * video.tokens_per_frame), 1) for ratio in video.ratios]
+    assert session.reports[0].videos == session.reports[1].videos

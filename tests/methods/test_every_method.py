@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import sharpv
 from sharpv.methods import METHODS
-from tests.methods.clips import video
+from tests.methods.clips import choose, video
 
 ALL = pytest.mark.parametrize("name", METHODS)
 LOOKING = pytest.mark.parametrize("name", [name for name in METHODS if name not in ("random", "uniform")])
@@ -36,11 +36,13 @@ def config_for(name: str, share: float) -> sharpv.SharpVConfig:
     return replace(config, min_tokens_per_frame=0) if name == "sharpv" else config
 
 
-MERGING = pytest.mark.parametrize("name", ["prunevid", "holitom", "framefusion", "flashvid"])
+MERGING = pytest.mark.parametrize(
+    "name", ["prunevid", "holitom", "framefusion", "flashvid", "visionzip", "prumerge", "fastvid"]
+)
 
 
 def select(name: str, features: torch.Tensor, share: float, grid=None) -> torch.Tensor:
-    return METHODS[name].select(features, config_for(name, share), grid).mask
+    return choose(METHODS[name], features, config_for(name, share), grid).mask
 
 
 @ALL
@@ -67,7 +69,7 @@ def test_merged_values_stand_for_each_kept_token_and_stay_among_the_features(nam
     for n, f, d in ((1, 5, 3), (3, 7, 4), (9, 6, 5)):
         features = clip(kind, n, f, d).to(dtype)
         for share in (0.1, 0.5, 1.0):
-            mask, _, merged = METHODS[name].select(features, config_for(name, share))
+            mask, _, merged = choose(METHODS[name], features, config_for(name, share))
             assert merged.shape == (mask.sum(), d)
             assert merged.dtype == dtype
             assert not merged.requires_grad
@@ -83,25 +85,25 @@ def test_merged_values_stand_for_each_kept_token_and_stay_among_the_features(nam
 @MERGING
 def test_the_largest_numbers_of_float16_do_not_overflow(name):
     features = torch.full((4, 6, 3), torch.finfo(torch.float16).max, dtype=torch.float16)
-    assert METHODS[name].select(features, config_for(name, 0.25)).merged.eq(features.max()).all()
+    assert choose(METHODS[name], features, config_for(name, 0.25)).merged.eq(features.max()).all()
 
 
 @MERGING
 def test_merged_values_are_the_same_twice_and_scale_with_the_features(name):
     features = video(9, 12, 6)
-    one, two = (METHODS[name].select(features, config_for(name, 0.3)).merged for _ in range(2))
+    one, two = (choose(METHODS[name], features, config_for(name, 0.3)).merged for _ in range(2))
     assert torch.equal(one, two)
-    scaled = METHODS[name].select(features * 1024, config_for(name, 0.3)).merged
+    scaled = choose(METHODS[name], features * 1024, config_for(name, 0.3)).merged
     assert torch.equal(scaled, one * 1024)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(METHODS[name].select(features, config_for(name, 0.3)).merged, one)
+        assert torch.equal(choose(METHODS[name], features, config_for(name, 0.3)).merged, one)
 
 
 @ALL
 @pytest.mark.parametrize(("bucket", "expected"), [(1, 7), (4, 8), (5, 10), (64, 28)])
 def test_a_bucket_rounds_the_budget_up(name, bucket, expected):
     config = replace(config_for(name, 0.25), bucket=bucket)
-    assert METHODS[name].select(clip("walk", 4, 7, 5), config).mask.sum() == expected
+    assert choose(METHODS[name], clip("walk", 4, 7, 5), config).mask.sum() == expected
 
 
 @ALL
@@ -175,7 +177,7 @@ def test_features_of_another_shape_or_dtype_are_refused(name):
         select(name, video(3, 4, 5).long(), 0.5)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "sharpv"])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("sharpv", "prumerge")])
 @pytest.mark.parametrize(
     ("config", "message"),
     [

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import sharpv
 from sharpv.methods import METHODS, Random, SharpV, TokenPruner, Uniform, find_pruner
 
-MERGING = ("prunevid", "holitom", "framefusion", "flashvid")
+MERGING = ("prunevid", "holitom", "framefusion", "flashvid", "visionzip", "prumerge", "fastvid")
 BLIND = (Random(), Random(seed=5), Uniform())
 
 

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,13 @@ from sharpv.bench.summary import summarise
 from sharpv.bench.where import where
 from sharpv.errors import InputError
 from sharpv.hf.ask import VideoModel, build_inputs
+from sharpv.hf.attach import attach
+from sharpv.methods import find_pruner, needs_attention
 from sharpv.shapesqa import Question, Sample, iterate, render_clip, take
 from sharpv.shapesqa.files import write_clip
 from sharpv.video import Sampling, Video, read_video
 
-__all__ = ["draw", "run", "show"]
+__all__ = ["draw", "fitting", "run", "show"]
 
 SCHEMA_VERSION = 2
 # 22 of 100 clips ask the rarest family.
@@ -73,6 +76,25 @@ def run(
     summary |= {"settings": own, **summarise(list(records.found.values()), spec.conditions, drawn)}
     records.finish(summary)
     return summary
+
+
+def fitting(
+    loaded: VideoModel, conditions: Sequence[Condition]
+) -> tuple[tuple[Condition, ...], dict[str, str]]:
+    """Returns the conditions that a model can run, and why it cannot run the others, by what they are called.
+
+    Raises:
+        AttachError: a session is attached to the model.
+    """
+    refused: dict[str, str] = {}
+    for condition in conditions:
+        config = replace(condition.config, images_as_frames=True)
+        try:
+            attach(loaded.model, config, method=condition.method).detach()
+        except InputError as error:
+            refused[condition.contestant or condition.name] = str(error)
+    fit = (each for each in conditions if (each.contestant or each.name) not in refused)
+    return tuple(fit), refused
 
 
 def draw(spec: AccuracySpec, per_family: int) -> list[Sample]:
@@ -142,14 +164,18 @@ def _ask(
         shown = show(clip, frames, sample.name)
         video = None if shown is None else as_video(shown)
         made = batches(loaded, video, questions, spec)
-        with nullcontext() if video is None else _encoded(loaded, video, questions[0]):
+        attention = any(needs_attention(find_pruner(condition.method)) for condition in conditions)
+        with nullcontext() if video is None else _encoded(loaded, video, questions[0], attention):
             for condition in conditions:
                 records.add(ask_clip(loaded, sample, condition, made, records.found, flops))
 
 
-def _encoded(loaded: VideoModel, video: Video, question: Question) -> AbstractContextManager[None]:
+def _encoded(
+    loaded: VideoModel, video: Video, question: Question, attention: bool
+) -> AbstractContextManager[None]:
     inputs = build_inputs(loaded.processor, video, question.text)
-    return encode_once(loaded.model, inputs.to(loaded.model.device, loaded.model.dtype))
+    inputs = inputs.to(loaded.model.device, loaded.model.dtype)
+    return encode_once(loaded.model, inputs, attention=attention)
 
 
 def _missing(spec: AccuracySpec, records: Records, sample: Sample, control: Sample | None) -> _Unasked:

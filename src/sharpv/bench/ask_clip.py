@@ -17,7 +17,7 @@ from sharpv.bench.records import Answered, ClipRecord
 from sharpv.config import SharpVConfig
 from sharpv.hf.ask import VideoModel
 from sharpv.hf.attach import attach
-from sharpv.methods import Selection, TokenPruner, find_pruner
+from sharpv.methods import Selection, TokenPruner, find_pruner, needs_attention
 from sharpv.report import Report
 from sharpv.shapesqa import Sample
 
@@ -82,18 +82,19 @@ class Once:
     def __init__(self, pruner: TokenPruner) -> None:
         self.name = pruner.name
         self.check = pruner.check
+        self.needs_attention = needs_attention(pruner)
         self.milliseconds: float | None = None
         self._pruner = pruner
         self._seen: tuple[Tensor, Selection] | None = None
 
     def select(
-        self, features: Tensor, config: SharpVConfig, grid: tuple[int, int] | None = None
+        self, features: Tensor, config: SharpVConfig, grid: tuple[int, int] | None = None, *attention: Tensor
     ) -> Selection:
         """Returns what the pruner selects, or what it selected of the same features before."""
         if self._seen is not None and torch.equal(self._seen[0], features):
             return self._seen[1]
         started = time.perf_counter()
-        chosen = self._pruner.select(features, config, grid)
+        chosen = self._pruner.select(features, config, grid, *attention)
         self.milliseconds = round(1e3 * (time.perf_counter() - started), 4)
         self._seen = features, chosen
         return chosen

@@ -29,7 +29,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 CONTESTANTS = (SHARPV, *VARIANTS, *(name for name in METHODS if name != SHARPV))
 """Who can take part: the methods of `sharpv.methods`, and SharpV with its own options."""
 
-LETS_THE_VIDEO_DECIDE = (SHARPV, *VARIANTS)
+LETS_THE_VIDEO_DECIDE = (SHARPV, *VARIANTS, "prumerge")
 
 
 def choose_contest(

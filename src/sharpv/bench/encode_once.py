@@ -4,7 +4,7 @@ import copy
 import functools
 import inspect
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sharpv.hf.families import require_family
 from sharpv.hf.features import encode_video
+from sharpv.hf.tower_attention import attention_of, hear, remember_attention
 
 __all__ = ["encode_once", "encoded_as", "features_only"]
 
@@ -19,7 +20,7 @@ TOWER_STATES = ("last_hidden_state", "hidden_states", "attentions")
 
 
 @contextmanager
-def encode_once(model: Any, inputs: Mapping[str, Any]) -> Iterator[None]:
+def encode_once(model: Any, inputs: Mapping[str, Any], *, attention: bool = False) -> Iterator[None]:
     """Within the block, every video of the model's requests is taken for that of one request.
 
     The vision tower runs once, and each request gets as many copies of the features as it has rows: all rows
@@ -28,12 +29,15 @@ def encode_once(model: Any, inputs: Mapping[str, Any]) -> Iterator[None]:
     Args:
         model: whose encoder of videos is covered until the end of the block.
         inputs: what the processor returned for one prompt with the clip.
+        attention: whether a method will look at the attention of the vision tower.
 
     Raises:
         UnsupportedModelError: a model of an unknown family.
+        InputError: attention of a tower that is not read.
     """
-    with torch.no_grad():
-        once, _ = encode_video(model.base_model, require_family(model.config.model_type), inputs)
+    base, family = model.base_model, require_family(model.config.model_type)
+    with torch.no_grad(), hear(base, family) if attention else nullcontext():
+        once, _ = encode_video(base, family, inputs)
     with encoded_as(model, inputs, once):
         yield
 
@@ -89,6 +93,9 @@ def _copies(once: Any, rows: int) -> Any:
         repeated.pooler_output = features.repeat(rows, *[1] * (features.dim() - 1))
     else:
         repeated.pooler_output = tuple(features) * rows
+    attention = attention_of(once)
+    if attention is not None:
+        remember_attention(repeated, attention.repeat(rows))
     if getattr(once, "deepstack_features", None) is not None:
         repeated.deepstack_features = [tuple(videos) * rows for videos in once.deepstack_features]
     return repeated

@@ -6,7 +6,7 @@ from typing import Any
 
 from sharpv.config import SharpVConfig
 from sharpv.core.select import RATIO_TOLERANCE
-from sharpv.methods import METHODS
+from sharpv.methods import METHODS, needs_attention
 from sharpv.report import VideoReport
 
 __all__ = ["LatencySpec"]
@@ -56,6 +56,13 @@ class LatencySpec:
             raise ValueError(
                 f"LatencySpec.methods is {self.methods!r}: it must be one or more of "
                 f"{', '.join(METHODS)}, each once"
+            )
+        looking = [method for method in self.methods if needs_attention(METHODS[method])]
+        if looking:
+            raise ValueError(
+                f"LatencySpec.methods has {', '.join(looking)}, which look at the attention of the vision "
+                "tower: all methods share one encoding here, which would hide what reading it costs; leave "
+                "them out"
             )
         if self.config.threshold is not None:
             raise ValueError(

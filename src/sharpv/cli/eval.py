@@ -1,6 +1,7 @@
 """`sharpv eval`: how often a model is right, dense and pruned, on questions with a known answer."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -133,7 +134,7 @@ def evaluate(
         rows=rows,
         seed=seed,
     )
-    summary = _run(model, dtype, device, spec, out)
+    summary = _run(model, dtype, device, spec, methods, out)
     if json:
         output.result(summary)
     elif contest:
@@ -208,15 +209,25 @@ def _spec(conditions: "tuple[Condition, ...]", **given: Any) -> "AccuracySpec":
 
 
 def _run(
-    model: str | None, dtype: str | None, device: str | None, spec: "AccuracySpec", out: Path | None
+    model: str | None,
+    dtype: str | None,
+    device: str | None,
+    spec: "AccuracySpec",
+    methods: str | None,
+    out: Path | None,
 ) -> dict[str, Any]:
     """Loads the model, asks it, and returns the summary."""
-    from sharpv.bench.accuracy import run
+    from sharpv.bench.accuracy import fitting, run
     from sharpv.hf.ask import DEFAULT_MODEL, load_model
 
     name = DEFAULT_MODEL if model is None else model
     output.progress(f"loading {name} ...")
     loaded = load_model(name, dtype or ("float32" if name.startswith(TOY_PREFIX) else "auto"), device)
+    if methods is not None and ALL in _listed(methods):
+        fit, refused = fitting(loaded, spec.conditions)
+        spec = replace(spec, conditions=fit)
+        for contestant, reason in refused.items():
+            output.warn(f"without {contestant}: {reason}")
     output.progress(f"asking {spec.per_family} questions of each of {len(spec.families)} families ...")
     try:
         return run(loaded, spec, out, log=output.progress)

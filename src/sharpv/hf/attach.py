@@ -185,8 +185,9 @@ def attach(
     Args:
         model: a supported transformers model; `sharpv models` lists the families.
         config: what to keep. The default is the paper's automatic mode.
-        method: what chooses the tokens of stage 1: "sharpv"; another name of `sharpv.methods.METHODS`, all of
-            which need a float `retention`; or a pruner, such as `Random(seed=3)`. Stage 2 is the same.
+        method: what chooses the tokens of stage 1: "sharpv"; another name of `sharpv.methods.METHODS`,
+            most of which need a float `retention`; or a pruner, such as `Random(seed=3)`. Stage 2 is the
+            same.
         retention: takes the place of `config.retention`, so that `attach(model, retention=0.12)` is enough.
 
     Returns:
@@ -195,8 +196,8 @@ def attach(
     Raises:
         UnsupportedModelError: a model, or a release of transformers, that is not supported.
         AttachError: the model already has a session.
-        InputError: `positions="compact"` for an M-RoPE model, an unknown method, or one that cannot follow
-            the configuration.
+        InputError: `positions="compact"` for an M-RoPE model, an unknown method, one that cannot follow the
+            configuration, or one that needs the attention of a vision tower that is not read.
         ValueError: a retention outside its range, or beside a threshold.
     """
     return Session(model, with_retention(config, retention), find_pruner(method))

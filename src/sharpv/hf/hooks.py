@@ -6,6 +6,7 @@ turns. Stage 2 reads each decoder layer and takes the visual columns out of its 
 
 import inspect
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from math import isnan
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ from sharpv.hf.request import Request
 from sharpv.hf.stage1 import keep_all, keep_tokens, place
 from sharpv.hf.step import Step, earlier_padding, fed_per_row, position_ids_of
 from sharpv.hf.stopwatch import Stopwatch
+from sharpv.hf.tower_attention import hear, repeat_rows
+from sharpv.methods import needs_attention
 from sharpv.report import LayerReport
 
 if TYPE_CHECKING:
@@ -61,6 +64,10 @@ class Hooks:
         self.visual: Tensor | None = None
         self.step: Step | None = None
         self.took = False
+        self.attention: Tensor | None = None
+        self._ears = ExitStack()
+        if needs_attention(session.pruner):
+            self._ears.enter_context(hear(self.base, session.family, self.remember))
         self._signature = inspect.signature(self.base.forward)
         self._handles = [
             self.base.register_forward_pre_hook(self.before_model, with_kwargs=True),
@@ -73,13 +80,18 @@ class Hooks:
     def remove(self) -> None:
         """Takes all hooks off."""
         self.forget()
+        self._ears.close()
         for handle in self._handles:
             handle.remove()
+
+    def remember(self, attention: Tensor) -> None:
+        """Notes what the tokens of the videos that were just encoded received in the vision tower."""
+        self.attention = attention
 
     def forget(self) -> None:
         """Leaves nothing of a pass, also of one that was interrupted, which calls no hook."""
         self._unhook_layers()
-        self.visual = self.step = None
+        self.visual = self.step = self.attention = None
         self.took = False
 
     def before_model(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
@@ -210,10 +222,15 @@ class Hooks:
         self, request: Request, layouts: list[VideoLayout], step: Step, kwargs: dict[str, Any]
     ) -> None:
         """Shortens what the decoder is fed to the tokens that stay."""
-        placed, step.repeats = place(layouts, step.visual.sum(1).tolist())
+        counts, attention = step.visual.sum(1).tolist(), self.attention
+        placed, step.repeats = place(layouts, counts)
+        if attention is not None:
+            attention = repeat_rows(attention, counts, step.repeats)
         tokens = upload(step.visual.flatten().nonzero().flatten(), step.device)
         features, pruner = step.original.detach().flatten(0, 1)[tokens], self.session.pruner
-        keep_features, values, videos = keep_tokens(features, placed, step.repeats, self.config, pruner)
+        keep_features, values, videos = keep_tokens(
+            features, placed, step.repeats, self.config, pruner, attention
+        )
         request.videos = request.videos or videos
         request.prompt_tokens = request.prompt_tokens or step.tokens_per_row()
         keep = ~step.visual

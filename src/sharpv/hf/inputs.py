@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +19,8 @@ from sharpv.hf.layout import video_placeholders
 from sharpv.hf.positions import compact, gather_columns, gather_positions, renumber, upload
 from sharpv.hf.stage1 import keep_tokens, place
 from sharpv.hf.stopwatch import Stopwatch
-from sharpv.methods import TokenPruner, find_pruner
+from sharpv.hf.tower_attention import attention_of, hear
+from sharpv.methods import TokenPruner, find_pruner, needs_attention
 from sharpv.report import VideoReport
 
 __all__ = [
@@ -93,8 +95,9 @@ def prune_inputs(
 
     Raises:
         UnsupportedModelError: a model of an unknown family.
-        InputError: an unknown method, or one that cannot follow the configuration; inputs that do not add up,
-            or features that are not finite; and by `generate()`, when its
+        InputError: an unknown method, one that cannot follow the configuration, or one that needs the
+            attention of a vision tower that is not read; inputs that do not add up, or features that are not
+            finite; and by `generate()`, when its
             beams have used the result up: prune the inputs again for another call.
         ValueError: a retention outside its range, or beside a threshold.
     """
@@ -103,7 +106,8 @@ def prune_inputs(
     pruner.check(config)
     if family.video_pixels(inputs, config) is None:
         return dict(inputs)
-    shortened = shorten(model, family, inputs, config, pruner)
+    with hear(model.base_model, family) if needs_attention(pruner) else nullcontext():
+        shortened = shorten(model, family, inputs, config, pruner)
     gapped = config.positions == "original" and not family.mrope and not bool(shortened.keep.all())
     padded = min(shortened.prompt_tokens_kept) < shortened.inputs["input_ids"].shape[1]
     if gapped and not padded:
@@ -119,7 +123,7 @@ def shorten(
     config: SharpVConfig,
     pruner: TokenPruner,
 ) -> Shortened:
-    """Does the work of `prune_inputs` on inputs with video."""
+    """Does the work of `prune_inputs` on inputs with video, heard by the caller if the pruner needs it."""
     base, input_ids = model.base_model, _prompt(inputs)
     attention_mask = _attention_mask(model, inputs)
     visual = video_placeholders(base, family.placeholder, input_ids).cpu()
@@ -130,7 +134,8 @@ def shorten(
     encoded, consumed = encode_video(base, family, inputs)
     features = flatten(encoded, sum(counts))
     watch.lap("vision")
-    keep_features, features, videos = keep_tokens(features, placed, 1, config, pruner)
+    attention = attention_of(encoded)
+    keep_features, features, videos = keep_tokens(features, placed, 1, config, pruner, attention)
     keep = ~visual
     keep[visual] = keep_features
     keep &= attention_mask

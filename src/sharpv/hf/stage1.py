@@ -10,7 +10,7 @@ from sharpv.config import SharpVConfig
 from sharpv.errors import InputError
 from sharpv.hf.layout import VideoLayout
 from sharpv.hf.positions import upload
-from sharpv.methods import TokenPruner
+from sharpv.methods import Selection, TokenPruner, needs_attention
 from sharpv.report import VideoReport
 
 __all__ = ["Placed", "keep_all", "keep_tokens", "place"]
@@ -63,6 +63,7 @@ def keep_tokens(
     repeats: int,
     config: SharpVConfig,
     pruner: TokenPruner,
+    attention: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, tuple[VideoReport, ...]]:
     """Chooses the tokens of each video.
 
@@ -72,22 +73,25 @@ def keep_tokens(
         repeats: copies of each row in the batch; the records name the request's own rows, once.
         config: what to keep.
         pruner: the method that chooses.
+        attention: `[tokens]`, what they received in the vision tower, or None where it was not read.
 
     Returns:
         bool `[tokens]` on the host; the features, with the values that kept tokens take where the method
         merges, or else the very tensor that came; and one record per video of the request.
 
     Raises:
-        InputError: features that are not finite.
+        InputError: features that are not finite, or no attention for a method that needs it.
     """
     keep = torch.ones(len(features), dtype=torch.bool)
     records = []
     values, start = features, 0
     for row, layout in placed:
         n, f = layout.frames, layout.tokens_per_frame
-        chosen = pruner.select(features[start : start + n * f].view(n, f, -1), config, layout.grid)
+        frames = slice(start, start + n * f)
+        looked_at = None if attention is None else attention[frames].view(n, f)
+        chosen = _select(pruner, features[frames].view(n, f, -1), config, layout, looked_at)
         mask = chosen.mask.cpu()
-        keep[start : start + n * f] = mask.flatten()
+        keep[frames] = mask.flatten()
         if chosen.merged is not None:
             values = features.clone() if values is features else values
             places = upload(start + mask.flatten().nonzero().flatten(), features.device)
@@ -97,6 +101,14 @@ def keep_tokens(
             kept = tuple(map(tuple, mask.tolist()))
             records.append(_record(row // repeats, layout, chosen.ratios, kept, chosen.merged is not None))
     return keep, values, tuple(records)
+
+
+def _select(
+    pruner: TokenPruner, features: Tensor, config: SharpVConfig, layout: VideoLayout, attention: Tensor | None
+) -> Selection:
+    if needs_attention(pruner):
+        return pruner.select(features, config, layout.grid, attention)
+    return pruner.select(features, config, layout.grid)
 
 
 def keep_all(placed: Sequence[Placed]) -> tuple[VideoReport, ...]:

@@ -19,12 +19,13 @@ __all__ = [
     "frame_budgets",
     "is_positive",
     "keep_places",
+    "level",
     "require_count",
     "require_within",
     "stride",
 ]
 
-OF_SHARPV_ONLY = ("spatial_weight", "coverage", "diversity", "min_tokens_per_frame")
+OF_SHARPV_ONLY = ("threshold", "spatial_weight", "coverage", "diversity", "min_tokens_per_frame")
 
 
 class Selection(NamedTuple):
@@ -83,14 +84,16 @@ class Budgeted:
 
     __slots__ = ()
     name: ClassVar[str]
+    adaptive: ClassVar[bool] = False
+    """Whether the rule can also let the video decide, with `retention="adaptive"`."""
 
     def check(self, config: SharpVConfig) -> None:
-        """Asks for a float `retention`, and for no setting of SharpV's rule.
+        """Asks for a float `retention`, unless the rule is adaptive, and for no setting of SharpV's rule.
 
         Raises:
-            InputError: no retention as a number, or a setting that would have no effect.
+            InputError: no retention that the rule can follow, or a setting that would have no effect.
         """
-        if not isinstance(config.retention, float):
+        if not isinstance(config.retention, float) and not self.adaptive:
             raise InputError(
                 f"method {self.name!r} needs to know how many tokens to keep, got "
                 f"retention={config.retention!r}: give a number in (0, 1], such as "
@@ -129,6 +132,16 @@ def frame_budgets(total: int, weights: Tensor, f: int) -> Tensor:
     """
     units = (weights.double() * RATIO_UNITS).round().long().tolist()
     return torch.tensor(share_tokens(total, units, int(total >= len(units)), f))
+
+
+def level(total: int, sizes: list[int]) -> list[int]:
+    """Shares `total` equally, nobody getting more than its size; the earlier ones get what is left over."""
+    counts = [0] * len(sizes)
+    order = sorted(range(len(sizes)), key=lambda t: (sizes[t], -t))
+    for left, t in zip(range(len(sizes), 0, -1), order, strict=True):
+        counts[t] = min(sizes[t], total // left)
+        total -= counts[t]
+    return counts
 
 
 def stride(count: int, total: int) -> Tensor:

@@ -15,8 +15,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["cluster", "group_means", "thin"]
+__all__ = ["cluster", "group_means", "join", "thin"]
 
+# A cosine as near as this to 1 is that of a copy but for rounding.
+_COPY = 1e-6
 # A squared distance below this share of the squared norms is float32's rounding: the points are equal.
 _ROUNDING = 1e-6
 
@@ -75,6 +77,33 @@ def group_means(vectors: Tensor, owner: Tensor, count: int) -> Tensor:
     """
     sizes = torch.bincount(owner, minlength=count)
     return torch.segment_reduce(vectors[owner.argsort(stable=True)], "mean", lengths=sizes, axis=0)
+
+
+def join(units: Tensor, values: Tensor, targets: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Gives each of some tokens to the one of others that is most like it.
+
+    O(u c d) for u tokens and c targets, and a u x c matrix. Targets within 1e-6 of a token count as its
+    copies, alike. With TF32 switched on in torch, cosines are only as sure as TF32 is.
+
+    Args:
+        units: `[m, d]`, unit vectors or zero.
+        values: `[m, d]`, the tokens.
+        targets: int64 `[c]` on their device, at least one.
+        others: int64 `[u]`, those that are given away.
+
+    Returns:
+        `[c, d]`, the mean of those that joined each target, 0 without any; and int64 `[c]`, their number.
+        Ties: the lower index.
+    """
+    cosines = units.new_empty(len(others), len(targets))
+    # With out=, autocast leaves the product alone.
+    torch.mm(units[others], units[targets].T, out=cosines)
+    owner = cosines.clamp_(max=1 - _COPY).argmax(-1)
+    found, group, sizes = owner.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+    means = values.new_zeros(len(targets), values.shape[-1])
+    if len(found):
+        means[found] = group_means(values[others], group, len(found))
+    return means, sizes.new_zeros(len(targets)).index_copy(0, found, sizes)
 
 
 def thin(

@@ -9,9 +9,10 @@ from torch import Tensor
 from sharpv.config import SharpVConfig
 from sharpv.core.eager import eager
 from sharpv.core.select import share_tokens
-from sharpv.methods.base import Budgeted, Selection, budget, keep_places, require_count, require_within
+from sharpv.methods.base import Budgeted, Selection, budget, keep_places, level, require_count, require_within
 from sharpv.methods.clusters import group_means, thin
 from sharpv.methods.divprune import spread
+from sharpv.methods.segments import segment_starts
 from sharpv.methods.trees import find_links, find_roots
 from sharpv.methods.vectors import frame_means, inverse, widen
 
@@ -84,32 +85,15 @@ class FlashVID(Budgeted):
                 diverse[t, spread(units[t], count)] = True
         rest = sum(shares) - int(diverse.sum())
         frames = frame_means(vectors)
-        links = find_links(units, diverse, self._starts(frames), self.likeness)
+        starts = segment_starts(frames, self.segments, self.cut)
+        links = find_links(units, diverse, starts, self.likeness)
         # Each link saves one token.
         roots = find_roots(*links, int((~diverse).sum()) - rest)
         places, owner = roots.flatten().unique(return_inverse=True)  # type: ignore[no-untyped-call]
         values = group_means(vectors.flatten(0, 1), owner, len(places))
         loose = ~diverse.flatten()[places]
         trees = places[loose].cpu()
-        counts = _level(rest, torch.bincount(trees // f, minlength=n).tolist())
+        counts = level(rest, torch.bincount(trees // f, minlength=n).tolist())
         kept, merged = thin(values[loose], trees // f, counts, self.neighbours)
         places = torch.cat([places[~loose].cpu(), trees[kept]])
         return keep_places(places, features, torch.cat([values[~loose], merged]))
-
-    def _starts(self, frames: Tensor) -> list[bool]:
-        """Returns for each frame whether a segment starts there, from the mean tokens `[n, d]`."""
-        units = frames * inverse(torch.linalg.vector_norm(frames, dim=-1, keepdim=True))
-        cosines = (units[1:] * units[:-1]).sum(-1)
-        cuts = cosines < self.cut
-        cuts[cosines.argsort(stable=True)[: self.segments - 1]] = True
-        return [True, *cuts.tolist()]
-
-
-def _level(total: int, sizes: list[int]) -> list[int]:
-    """Shares `total` equally, nobody getting more than its size; the earlier ones get what is left over."""
-    counts = [0] * len(sizes)
-    order = sorted(range(len(sizes)), key=lambda t: (sizes[t], -t))
-    for left, t in zip(range(len(sizes), 0, -1), order, strict=True):
-        counts[t] = min(sizes[t], total // left)
-        total -= counts[t]
-    return counts

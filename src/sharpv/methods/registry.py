@@ -5,15 +5,18 @@ from sharpv.methods.base import TokenPruner
 from sharpv.methods.divprune import DivPrune
 from sharpv.methods.dycoke import DyCoke
 from sharpv.methods.evs import EVS
+from sharpv.methods.fastvid import FastVID
 from sharpv.methods.flashvid import FlashVID
 from sharpv.methods.framefusion import FrameFusion
 from sharpv.methods.holitom import HoliTom
+from sharpv.methods.prumerge import PruMerge
 from sharpv.methods.prunevid import PruneVid
 from sharpv.methods.random import Random
 from sharpv.methods.sharpv import SharpV
 from sharpv.methods.uniform import Uniform
 from sharpv.methods.vcast import VCast
 from sharpv.methods.vidcom2 import VidCom2
+from sharpv.methods.visionzip import VisionZip
 
 __all__ = ["METHODS", "find_pruner"]
 
@@ -32,6 +35,9 @@ METHODS: dict[str, TokenPruner] = {
         HoliTom(),
         FrameFusion(),
         FlashVID(),
+        VisionZip(),
+        PruMerge(),
+        FastVID(),
     )
 }
 
