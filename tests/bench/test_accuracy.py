@@ -10,9 +10,10 @@ import sharpv
 from sharpv.bench import accuracy, ask_clip
 from sharpv.bench.accuracy import draw, run
 from sharpv.bench.asking import answer, as_video, batches
+from sharpv.bench.chosen import on_clip
 from sharpv.bench.conditions import CONDITIONS, Condition, choose_conditions
 from sharpv.bench.flops import PrefillFlops
-from sharpv.bench.records import ClipRecord, Records
+from sharpv.bench.records import Records
 from sharpv.report import LayerReport, Report
 from sharpv.shapesqa import render_clip
 from tests.bench.conftest import EVERY, FEW, small
@@ -53,20 +54,13 @@ def test_random_and_uniform_keep_exactly_what_sharpv_keeps_on_each_clip(records)
         assert kept["blind"] == 0
 
 
-def test_random_has_a_mask_of_its_own_for_each_clip(toy):
+def test_random_has_a_mask_of_its_own_for_each_clip():
     samples = draw(small(per_family=2), 2)
     condition = next(condition for condition in choose_conditions() if condition.name == "random")
-    found = Records(None, {})
-    found.found = {
-        (sample.name, "sharpv"): ClipRecord(
-            clip=sample.name, scene_type="", condition="sharpv", answers=(), tokens_total=9, tokens_kept=3
-        )
-        for sample in samples
-    }
-    made = [ask_clip._config_and_pruner(found.found, sample, condition) for sample in samples]
+    made = [on_clip(condition, sample.name, 1 / 3) for sample in samples]
     assert len({pruner.seed for _, pruner in made}) == len(samples) > 1
-    assert {round(config.retention * 9) for config, _ in made} == {3}
-    assert made == [ask_clip._config_and_pruner(found.found, sample, condition) for sample in samples]
+    assert {config.retention for config, _ in made} == {1 / 3}
+    assert made == [on_clip(condition, sample.name, 1 / 3) for sample in samples]
 
 
 def test_dense_is_the_plain_model(toy, records):
@@ -110,13 +104,13 @@ def scripted(monkeypatch):
     """Puts answers into the model's mouth: a function of the condition's name and a question."""
 
     def install(script) -> None:
-        now, plain = [""], ask_clip._config_and_pruner
+        now = [""]
 
-        def noted(known, sample, condition):
+        def noted(condition, clip, matched):
             now[0] = condition.name
-            return plain(known, sample, condition)
+            return on_clip(condition, clip, matched)
 
-        monkeypatch.setattr(ask_clip, "_config_and_pruner", noted)
+        monkeypatch.setattr(ask_clip, "on_clip", noted)
         # The request is made all the same, for its report.
         monkeypatch.setattr(
             ask_clip,

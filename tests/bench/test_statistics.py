@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sharpv.bench.statistics import clustered, compare, sign_flip, tango, wilson
+from sharpv.bench.statistics import clustered, clustered_mean, compare, sign_flip, student, tango, wilson
 
 
 @pytest.mark.parametrize(
@@ -256,3 +256,36 @@ def test_answers_without_a_partner_are_refused():
     for wrong in (([], []), ([True], ["a", "b"]), ([True], ["a"], ["x", "y"])):
         with pytest.raises(ValueError, match="give equally many"):
             clustered(*wrong)
+
+
+@pytest.mark.parametrize(
+    ("freedom", "quantile"),
+    # Student's own table, in any textbook.
+    [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (5, 2.571), (10, 2.228), (29, 2.045), (120, 1.980)],
+)
+def test_students_t_is_that_of_the_tables(freedom, quantile):
+    assert student(freedom) == pytest.approx(quantile, abs=6e-4)
+
+
+def test_with_a_value_to_each_clip_the_interval_of_a_mean_is_students():
+    """Student (1908), hours of sleep gained with the second drug: 2.33, of standard deviation 2.002."""
+    slept = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+    found = clustered_mean(slept, range(10))
+    assert (found.n, found.clusters, found.mean) == (10, 10, pytest.approx(2.33))
+    assert (found.low, found.high) == pytest.approx((0.898, 3.762), abs=5e-4)
+
+
+def test_values_of_one_clip_are_one_piece_of_evidence():
+    once = clustered_mean([1.0, 2.0, 4.0], "abc")
+    thrice = clustered_mean([1.0, 2.0, 4.0] * 3, "abc" * 3)
+    assert (thrice.low, thrice.high) == pytest.approx((once.low, once.high))
+    alone = clustered_mean([1.0, 2.0], "aa")
+    assert (alone.mean, alone.low, alone.high) == (1.5, None, None)
+    same = clustered_mean([0.0] * 4, "aabb")
+    assert (same.low, same.high) == (0, 0)
+
+
+@pytest.mark.parametrize(("values", "clusters"), [([], ""), ([1.0], "ab")])
+def test_a_mean_of_nothing_is_refused(values, clusters):
+    with pytest.raises(ValueError, match="give equally many, at least one"):
+        clustered_mean(values, clusters)

@@ -2,22 +2,21 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from statistics import fmean
 from typing import Any
-from zlib import crc32
 
 import torch
 from torch import Tensor
 
 from sharpv.bench.asking import Batch, answer, grade
+from sharpv.bench.chosen import on_clip
 from sharpv.bench.conditions import Condition
 from sharpv.bench.flops import PrefillFlops
 from sharpv.bench.records import Answered, ClipRecord
 from sharpv.config import SharpVConfig
 from sharpv.hf.ask import VideoModel
 from sharpv.hf.attach import attach
-from sharpv.methods import Selection, TokenPruner, find_pruner, needs_attention
+from sharpv.methods import Selection, TokenPruner, needs_attention
 from sharpv.report import Report
 from sharpv.shapesqa import Sample
 
@@ -42,8 +41,12 @@ def ask_clip(
         known: records by clip and condition; that of `condition.match` among them.
         flops: of the model.
     """
-    config, pruner = _config_and_pruner(known, sample, condition)
-    pruner = Once(pruner)
+    matched = None
+    if condition.match is not None:
+        other = known[sample.name, condition.match]
+        matched = other.tokens_kept / other.tokens_total
+    config, chosen = on_clip(condition, sample.name, matched)
+    pruner = Once(chosen)
     started = time.perf_counter()
     answers, reports = [], []
     with attach(loaded.model, config, method=pruner) as session:
@@ -98,23 +101,6 @@ class Once:
         self.milliseconds = round(1e3 * (time.perf_counter() - started), 4)
         self._seen = features, chosen
         return chosen
-
-
-def _config_and_pruner(
-    known: Mapping[tuple[str, str], ClipRecord], sample: Sample, condition: Condition
-) -> tuple[SharpVConfig, TokenPruner]:
-    """Returns the configuration and the pruner of a condition on one clip."""
-    # A family that is shown a video as images has no others here.
-    config = replace(condition.config, images_as_frames=True)
-    pruner: Any = find_pruner(condition.method)
-    if condition.match is not None:
-        matched = known[sample.name, condition.match]
-        config = replace(config, retention=matched.tokens_kept / matched.tokens_total)
-    if hasattr(pruner, "seed"):
-        # One mask for all clips of one shape would make its luck look like the method's.
-        draw = f"{sample.name}#{condition.seed}" if condition.seed else sample.name
-        pruner = replace(pruner, seed=crc32(draw.encode()))
-    return config, pruner
 
 
 def _cost(reports: Sequence[Report], flops: PrefillFlops) -> dict[str, Any]:

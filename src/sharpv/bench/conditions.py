@@ -9,7 +9,16 @@ from sharpv.config import SharpVConfig
 if TYPE_CHECKING:
     from sharpv.methods import TokenPruner
 
-__all__ = ["ALL", "CONDITIONS", "DEFAULT", "DENSE", "Condition", "Frames", "choose_conditions"]
+__all__ = [
+    "ALL",
+    "CONDITIONS",
+    "DEFAULT",
+    "DENSE",
+    "Condition",
+    "Frames",
+    "choose_conditions",
+    "require_order",
+]
 
 Frames = Literal["all", "first", "middle", "last", "shuffled", "none"]
 DENSE = "dense"
@@ -137,3 +146,21 @@ def choose_conditions(
     while more := {other for name in wanted for other in needs[name]} - wanted:
         wanted |= more
     return tuple(condition for condition in every if condition.name in wanted)
+
+
+def require_order(conditions: Sequence[Condition]) -> None:
+    """Checks that "dense" is among the conditions, each once, and what others match before them.
+
+    Raises:
+        ValueError: they are not.
+    """
+    known: list[str] = []
+    for condition in conditions:
+        if condition.name in known or (condition.match or DENSE) not in [DENSE, *known]:
+            raise ValueError(
+                f"condition {condition.name!r} stands twice, or before {condition.match!r}, whose tokens "
+                "it matches: use choose_conditions or choose_contest"
+            )
+        known.append(condition.name)
+    if DENSE not in known:
+        raise ValueError(f"conditions are {known}: {DENSE!r} must be among them, to compare with")

@@ -11,7 +11,7 @@ from sharpv.bench.spec import AccuracySpec
 from sharpv.hf.ask import VideoModel
 from sharpv.shapesqa import Sample
 
-__all__ = ["fingerprint", "settings"]
+__all__ = ["fingerprint", "of_model", "settings"]
 
 CHUNK_BYTES = 64 << 20
 
@@ -33,14 +33,24 @@ def settings(
     asked = [
         (sample.name, question.text, question.answer) for sample in samples for question in sample.questions
     ]
+    return spec.to_dict() | {"questions": f"{crc32(repr(asked).encode()):08x}"} | of_model(loaded, place)
+
+
+def of_model(loaded: VideoModel, place: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns whatever of a model and a machine can change an answer, as plain JSON values.
+
+    Args:
+        loaded: the model.
+        place: from `where`.
+    """
     model, config = loaded.model, loaded.model.config
     parts = {"model": config} | {name: getattr(config, name) for name in config.sub_configs}
     template = repr(loaded.processor.chat_template)
-    return spec.to_dict() | {
-        "questions": f"{crc32(repr(asked).encode()):08x}",
+    return {
         "weights": fingerprint(loaded),
         "dtype": str(model.dtype).removeprefix("torch."),
-        "attention": {name: part._attn_implementation for name, part in parts.items()},
+        # A part that a model does without, such as Gemma 4's audio, has no configuration.
+        "attention": {name: part._attn_implementation for name, part in parts.items() if part is not None},
         "chat_template": hashlib.sha256(template.encode()).hexdigest()[:16],
         "device": model.device.type,
         "device_name": place["device_name"],

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from sharpv.bench.conditions import DENSE, Condition, choose_conditions
+from sharpv.bench.conditions import Condition, choose_conditions, require_order
 from sharpv.shapesqa import FAMILIES, SCENE_TYPES, SPLITS
 from sharpv.shapesqa.scene import FRAMES
 
@@ -74,16 +74,7 @@ class AccuracySpec:
             if type(given) is not int or given < low or (high is not None and given > high):
                 bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
                 raise ValueError(f"{name} is {given!r}: it must be a whole number {bounds}")
-        known: list[str] = []
-        for condition in self.conditions:
-            if condition.name in known or (condition.match or DENSE) not in [DENSE, *known]:
-                raise ValueError(
-                    f"condition {condition.name!r} stands twice, or before {condition.match!r}, whose tokens "
-                    "it matches: use choose_conditions"
-                )
-            known.append(condition.name)
-        if DENSE not in known:
-            raise ValueError(f"conditions are {known}: {DENSE!r} must be among them, to compare with")
+        require_order(self.conditions)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain JSON values."""

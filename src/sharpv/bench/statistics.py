@@ -1,14 +1,25 @@
-"""How far a share can be trusted, and whether two methods differ on the same questions."""
+"""How far a share or a mean can be trusted, and whether two methods differ on the same questions."""
 
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import cos, pi, sin, sqrt, tan
 from statistics import fmean
 
 import numpy as np
 
-__all__ = ["Comparison", "Share", "clustered", "compare", "sign_flip", "tango", "wilson"]
+__all__ = [
+    "Comparison",
+    "Mean",
+    "Share",
+    "clustered",
+    "clustered_mean",
+    "compare",
+    "sign_flip",
+    "student",
+    "tango",
+    "wilson",
+]
 
 Z = 1.959963984540054
 """The 97.5 % quantile of the normal distribution: all intervals hold 95 %."""
@@ -35,6 +46,25 @@ class Share:
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """A mean of measured values.
+
+    Attributes:
+        n: values.
+        clusters: clips that they are of.
+        mean: over all values.
+        low: lower end of the 95 % interval; None for a single clip.
+        high: upper end.
+    """
+
+    n: int
+    clusters: int
+    mean: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +179,61 @@ def clustered(
     varied = any(0 < hits[group] < size for group, size in sizes.items())
     number = _effective(errors.values(), share * (1 - share) if varied else 0.0, n)
     return Share(n, len(errors), hits.total(), share, *wilson(share, number))
+
+
+def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable]) -> Mean:
+    """Computes the mean of values of which several may be of one clip, and its 95 % interval.
+
+    With `e_i = (x_i - mean) / n`, the linearised variance over G clips is
+    `v = G / (G - 1) sum_g (sum_(i in g) e_i)^2`, and the interval `mean -+ t sqrt(v)` with Student's t of
+    G - 1 degrees of freedom. Simulated with 2 to 20 clips whose means are log-normal, with a sigma of 0.3 to
+    1, it held the truth in 79 to 94 % of the runs, worst where few clips differ by much; a percentile
+    bootstrap over clips in 39 to 91 %.
+
+    Args:
+        values: at least one.
+        clusters: the clip of each.
+
+    Raises:
+        ValueError: no value, or lists of different lengths.
+    """
+    n = len(values)
+    if n < 1 or n != len(clusters):
+        raise ValueError(f"{n} and {len(clusters)} values and clips: give equally many, at least one")
+    mean = fmean(values)
+    errors: dict[Hashable, float] = {}
+    for clip, value in zip(clusters, values, strict=True):
+        errors[clip] = errors.get(clip, 0.0) + (value - mean) / n
+    clips = len(errors)
+    if clips < 2:
+        return Mean(n, clips, mean, None, None)
+    width = student(clips - 1) * sqrt(clips / (clips - 1) * sum(error**2 for error in errors.values()))
+    return Mean(n, clips, mean, mean - width, mean + width)
+
+
+def student(freedom: int) -> float:
+    """Computes the 97.5 % quantile of Student's t distribution.
+
+    That is the t within which 95 % lie, by the finite series for whole degrees of freedom in theta =
+    atan(t / sqrt(freedom)) (Abramowitz and Stegun, 26.7.3 and 26.7.4).
+
+    Args:
+        freedom: degrees of freedom, at least 1.
+    """
+
+    def within(theta: float) -> float:
+        odd = freedom % 2
+        term, total = (cos(theta) if odd else 1.0), 0.0
+        for step in range(1 + odd, freedom, 2):
+            total += term
+            term *= cos(theta) ** 2 * step / (step + 1)
+        return 2 / pi * (theta + sin(theta) * total) if odd else sin(theta) * total
+
+    low, high = 0.0, pi / 2
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if within(middle) < 0.95 else (low, middle)
+    return sqrt(freedom) * tan(low)
 
 
 def _effective(errors: Collection[float], spread: float, n: int) -> float:

@@ -9,8 +9,9 @@ import typer
 
 from sharpv.bench.conditions import ALL, CONDITIONS, DEFAULT, choose_conditions
 from sharpv.cli import output
+from sharpv.cli.agreement import evaluate_clips
 from sharpv.cli.eval_show import show, show_contest
-from sharpv.cli.options import ClipFrames, Debug, Device, Json, Model, Seed, Size, Split
+from sharpv.cli.options import Debug, Device, Json, Model, Seed, Size, Split
 from sharpv.config import SharpVConfig
 from sharpv.tiny.load import TOY_PREFIX
 
@@ -21,10 +22,24 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 Number = TypeVar("Number", int, float)
-SUITES = ("shapesqa",)
+CLIPS = "clips"
+SUITES = ("shapesqa", CLIPS)
 QUESTIONS, QUESTIONS_IN_A_CONTEST = 200, 100
 
-Suite = Annotated[str, typer.Option(help="Set of questions: shapesqa.")]
+Suite = Annotated[
+    str, typer.Option(help="shapesqa: accuracy; clips: how far the logits on clips of yours are from dense.")
+]
+Files = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[CLIP]...", help="Video files, for --suite clips.", show_default=False),
+]
+Questions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--question", help="Of --suite clips, about each clip, repeatable. [default: some for any clip]"
+    ),
+]
+EvalFrames = Annotated[int, typer.Option(min=1, help="Frames of each clip.")]
 Conditions = Annotated[
     list[str] | None,
     typer.Option(
@@ -78,6 +93,7 @@ Out = Annotated[
 
 
 def evaluate(
+    clips: Files = None,
     suite: Suite = "shapesqa",
     model: Model = None,
     condition: Conditions = None,
@@ -93,8 +109,9 @@ def evaluate(
     family: Families = None,
     scene_type: SceneTypes = None,
     split: Split = "test",
-    frames: ClipFrames = 8,
+    frames: EvalFrames = 8,
     size: Size = 64,
+    question: Questions = None,
     source: Source = "arrays",
     scoring: Scoring = "options",
     rows: Rows = 8,
@@ -118,6 +135,19 @@ def evaluate(
     if suite not in SUITES:
         raise typer.BadParameter(f"{suite!r} is none of {', '.join(SUITES)}", param_hint="--suite")
     contest = _contest(methods, budgets, seeds, stage_2, ablation or [], bool(condition))
+    if suite == CLIPS:
+        evaluate_clips(
+            clips or (),
+            contest or _contest("all", budgets, seeds, False, [], False) or (),
+            question or (),
+            frames=frames,
+            model=model,
+            dtype=dtype,
+            device=device,
+            out=out,
+            json=json,
+        )
+        return
     if per_family is None:
         per_family = QUESTIONS_IN_A_CONTEST if contest else QUESTIONS
     spec = _spec(
