@@ -16,6 +16,7 @@ VIDEO = VideoReport(
     ratios=(0.5, 0.25),
     kept=((True, False, True), (False,) * 3),
 )
+INSIDE = dataclasses.replace(VIDEO, kept=((True,) * 3,) * 2, kept_inside=VIDEO.kept)
 FULL = Report(
     model="llava_onevision",
     config=SharpVConfig(retention=0.5),
@@ -23,6 +24,7 @@ FULL = Report(
     prompt_tokens=(5, 12),
     prompt_tokens_kept=(5, 8),
     videos=(VIDEO, dataclasses.replace(VIDEO, row=0, ratios=())),
+    layer_tokens=(4, 4, 2, 0),
     layers=(LayerReport(layer=0, similarity=(None, 1.0), dropped=(False, True)),),
     cache_bytes=10,
     dense_cache_bytes=20,
@@ -48,6 +50,30 @@ def test_the_json_says_what_follows_from_the_fields():
     assert values["videos"][0]["tokens_total"] == 6
     assert values["layers"] == [{"layer": 0, "similarity": [None, 1.0], "dropped": [False, True]}]
     assert values["schema_version"] == SCHEMA_VERSION
+
+
+def test_the_share_that_a_layer_reads_is_the_mean_over_layers():
+    assert FULL.layer_share == (4 + 4 + 2 + 0) / 4 / 12 == json.loads(FULL.to_json())["layer_share"]
+    assert EMPTY.layer_share is None
+    assert json.loads(EMPTY.to_json())["layer_share"] is None
+
+
+def test_what_stayed_inside_the_llm_survives_json():
+    report = dataclasses.replace(FULL, videos=(INSIDE,))
+    values = json.loads(report.to_json())["videos"][0]
+    assert values["kept_inside"] == [[1, 0, 1], [0, 0, 0]]
+    assert values["tokens_kept"] == 6
+    assert Report.from_json(report.to_json()) == report
+
+
+def test_a_report_from_before_the_layers_were_counted_is_read():
+    values = FULL.to_dict()
+    del values["layer_tokens"], values["layer_share"]
+    for video in values["videos"]:
+        del video["kept_inside"]
+    old = Report.from_dict(values)
+    assert old == dataclasses.replace(FULL, layer_tokens=())
+    assert old.layer_share == 4 / 12
 
 
 def test_values_that_json_does_not_know_are_refused():

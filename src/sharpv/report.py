@@ -25,6 +25,8 @@ class VideoReport:
         ratios: r_t per frame, in [0, 1]; empty for a method that has none, and where both stages are off.
         kept: `[n][f]`, whether a token was kept, in raster order.
         merged: whether kept tokens took values that stand for others, too.
+        kept_inside: `[n][f]`, whether a token stayed to the last layer, for a method that acts inside the LLM
+            (`kept` is then what entered it); None for the others.
     """
 
     row: int
@@ -34,6 +36,7 @@ class VideoReport:
     ratios: tuple[float, ...]
     kept: tuple[tuple[bool, ...], ...]
     merged: bool = False
+    kept_inside: tuple[tuple[bool, ...], ...] | None = None
 
     @property
     def tokens_total(self) -> int:
@@ -49,7 +52,8 @@ class VideoReport:
         """Returns plain JSON values; `kept` as 0 and 1."""
         return asdict(self) | {
             "ratios": list(self.ratios),
-            "kept": [[int(token) for token in frame] for frame in self.kept],
+            "kept": _to_numbers(self.kept),
+            "kept_inside": None if self.kept_inside is None else _to_numbers(self.kept_inside),
             "tokens_total": self.tokens_total,
             "tokens_kept": self.tokens_kept,
         }
@@ -59,7 +63,9 @@ class VideoReport:
         """Builds the record from `to_dict()`."""
         known = _known(cls, values)
         known["ratios"] = tuple(known["ratios"])
-        known["kept"] = tuple(tuple(map(bool, frame)) for frame in known["kept"])
+        known["kept"] = _from_numbers(known["kept"])
+        if known.get("kept_inside") is not None:
+            known["kept_inside"] = _from_numbers(known["kept_inside"])
         return cls(**known)
 
 
@@ -110,11 +116,13 @@ class Report:
     Attributes:
         model: `model_type` of the model.
         config: the configuration in force.
-        method: what chose the tokens of stage 1.
+        method: what chose the tokens.
         prompt_tokens: per row, tokens of the prompt before pruning, padding left out.
         prompt_tokens_kept: per row, tokens of the prompt that the LLM read.
         videos: one record per video, in the order of the request.
         layers: one record per decoder layer with a prunable cache; empty without a cache.
+        layer_tokens: visual tokens of all videos that each decoder layer read in the prefill, separators not
+            counted; empty without a video, and in records of releases that did not count them.
         cache_bytes: bytes of storage that the KV cache held after the prefill; None without a cache.
         dense_cache_bytes: what the dense model would have held then.
         milliseconds: time of each phase.
@@ -129,6 +137,7 @@ class Report:
     method: str = "sharpv"
     videos: tuple[VideoReport, ...] = ()
     layers: tuple[LayerReport, ...] = ()
+    layer_tokens: tuple[int, ...] = ()
     cache_bytes: int | None = None
     dense_cache_bytes: int | None = None
     milliseconds: Milliseconds = Milliseconds()
@@ -146,6 +155,17 @@ class Report:
         """Visual tokens of all videos that the LLM read."""
         return sum(video.tokens_kept for video in self.videos)
 
+    @property
+    def layer_share(self) -> float | None:
+        """Share of the visual tokens that a decoder layer read, mean over the layers; None without a video.
+
+        It is `tokens_kept / tokens_total` unless tokens leave inside the LLM.
+        """
+        if not self.videos:
+            return None
+        read = self.layer_tokens or (self.tokens_kept,)
+        return sum(read) / len(read) / self.tokens_total
+
     def to_dict(self) -> dict[str, Any]:
         """Returns plain JSON values."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
@@ -155,6 +175,8 @@ class Report:
             "prompt_tokens_kept": list(self.prompt_tokens_kept),
             "tokens_total": self.tokens_total,
             "tokens_kept": self.tokens_kept,
+            "layer_tokens": list(self.layer_tokens),
+            "layer_share": self.layer_share,
             "videos": [video.to_dict() for video in self.videos],
             "layers": [
                 asdict(layer) | {"similarity": list(layer.similarity), "dropped": list(layer.dropped)}
@@ -187,14 +209,22 @@ class Report:
         known["videos"] = tuple(VideoReport.from_dict(video) for video in known["videos"])
         known["layers"] = tuple(LayerReport.from_dict(layer) for layer in known["layers"])
         known["milliseconds"] = Milliseconds(**_known(Milliseconds, known["milliseconds"]))
-        for name in ("prompt_tokens", "prompt_tokens_kept", "notes"):
-            known[name] = tuple(known[name])
+        for name in ("prompt_tokens", "prompt_tokens_kept", "layer_tokens", "notes"):
+            known[name] = tuple(known.get(name, ()))
         return cls(**known)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Builds the record from `to_json()`."""
         return cls.from_dict(json.loads(text))
+
+
+def _to_numbers(mask: tuple[tuple[bool, ...], ...]) -> list[list[int]]:
+    return [[int(token) for token in frame] for frame in mask]
+
+
+def _from_numbers(mask: list[list[int]]) -> tuple[tuple[bool, ...], ...]:
+    return tuple(tuple(map(bool, frame)) for frame in mask)
 
 
 def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:

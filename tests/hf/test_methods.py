@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import sharpv
-from sharpv.methods import METHODS, Random, Selection, needs_attention
+from sharpv.methods import BEFORE_LLM, Random, Selection, needs_attention
 from tests.hf.conftest import GREEDY, clip, distance, forward_loop, same_output
 from tests.hf.test_session import state_of
 
@@ -16,7 +16,7 @@ class Averages:
     """Keeps the tokens of another method, each with the mean of the whole video added."""
 
     def __init__(self, name: str) -> None:
-        self.inner = METHODS[name]
+        self.inner = BEFORE_LLM[name]
         self.name = f"averages of {name}"
         self.needs_attention = needs_attention(self.inner)
 
@@ -97,11 +97,13 @@ def test_a_row_of_a_padded_batch_equals_the_row_alone(model, make_inputs, batch,
 
 
 def test_every_method_keeps_what_it_is_asked_for(model, inputs):
-    for name in METHODS:
+    for name in BEFORE_LLM:
         with sharpv.attach(model, STAGE_1, method=name) as session:
             model.generate(**inputs, max_new_tokens=1)
         assert session.report.method == name
-        assert session.report.tokens_kept == round(0.3 * session.report.tokens_total)
+        report = session.report
+        assert report.tokens_kept == round(0.3 * report.tokens_total)
+        assert report.layer_share == report.tokens_kept / report.tokens_total
 
 
 def test_several_videos_in_a_row_have_a_budget_each(model, make_inputs, method):

@@ -92,9 +92,11 @@ def far(family) -> Iterator[Any]:
         yield model
 
 
-def our_waits(model: Any, requests: dict[str, Any], config: Any, new_tokens: int) -> dict[str, int]:
+def our_waits(
+    model: Any, requests: dict[str, Any], config: Any, new_tokens: int, method: str = "sharpv"
+) -> dict[str, int]:
     there = {name: value.to(THERE) for name, value in requests.items()}
-    with sharpv.attach(model, config), Waits() as counted:
+    with sharpv.attach(model, config, method=method), Waits() as counted:
         model.generate(**there, max_new_tokens=new_tokens, do_sample=False)
     del counted.asked["others"]
     return dict(counted.asked)
@@ -120,13 +122,21 @@ def test_a_number_to_keep_waits_twice_more(far, inputs):
 def test_stage_2_waits_once_more_per_layer(far, inputs, new_tokens, threshold):
     layers = len(far.get_decoder().layers)
     counted = our_waits(far, inputs, Config(memory_threshold=threshold), new_tokens)
-    assert counted == PROMPT | CHOICE | PREFILL | {"hf/hooks.py": 1 + layers}
+    assert counted == PROMPT | CHOICE | PREFILL | {"hf/layer_hooks.py": layers}
+
+
+@pytest.mark.parametrize(("method", "attention"), [("fastv", 1), ("vtw", 0)])
+@pytest.mark.parametrize("new_tokens", [1, 4])
+def test_a_method_inside_the_llm_waits_for_its_attention_only(far, inputs, method, attention, new_tokens):
+    counted = our_waits(far, inputs, Config(retention=0.5, memory_threshold=None), new_tokens, method)
+    assert counted == {"hf/generate.py": 1} | PREFILL | ({"hf/inside.py": 1} if attention else {})
 
 
 def test_padded_rows_wait_once_more_per_pass(far, batch):
     twice = {file: 2 * times for file, times in CHOICE.items()}
-    for config, layers in ((STAGE_1, 0), (TEXT_ONLY, len(far.get_decoder().layers))):
-        expected = PROMPT | twice | {"hf/hooks.py": 1 + layers, "hf/step.py": 4}
+    stage_2 = {"hf/layer_hooks.py": len(far.get_decoder().layers)}
+    for config, more in ((STAGE_1, {}), (TEXT_ONLY, stage_2)):
+        expected = PROMPT | twice | PREFILL | more | {"hf/step.py": 4}
         assert our_waits(far, batch, config, new_tokens=4) == expected
 
 

@@ -1,4 +1,4 @@
-"""What holds for every method: the budget, no crash, no NaN, the same answer twice."""
+"""What holds for every method before the LLM: the budget, no crash, no NaN, the same answer twice."""
 
 from dataclasses import replace
 
@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sharpv
-from sharpv.methods import METHODS
+from sharpv.methods import BEFORE_LLM
 from tests.methods.clips import choose, video
 
-ALL = pytest.mark.parametrize("name", METHODS)
-LOOKING = pytest.mark.parametrize("name", [name for name in METHODS if name not in ("random", "uniform")])
+ALL = pytest.mark.parametrize("name", BEFORE_LLM)
+LOOKING = pytest.mark.parametrize("name", [name for name in BEFORE_LLM if name not in ("random", "uniform")])
 KINDS = ("walk", "noise", "static", "zero", "holes", "one token", "huge", "tiny")
 
 
@@ -42,7 +42,7 @@ MERGING = pytest.mark.parametrize(
 
 
 def select(name: str, features: torch.Tensor, share: float, grid=None) -> torch.Tensor:
-    return choose(METHODS[name], features, config_for(name, share), grid).mask
+    return choose(BEFORE_LLM[name], features, config_for(name, share), grid).mask
 
 
 @ALL
@@ -69,7 +69,7 @@ def test_merged_values_stand_for_each_kept_token_and_stay_among_the_features(nam
     for n, f, d in ((1, 5, 3), (3, 7, 4), (9, 6, 5)):
         features = clip(kind, n, f, d).to(dtype)
         for share in (0.1, 0.5, 1.0):
-            mask, _, merged = choose(METHODS[name], features, config_for(name, share))
+            mask, _, merged = choose(BEFORE_LLM[name], features, config_for(name, share))
             assert merged.shape == (mask.sum(), d)
             assert merged.dtype == dtype
             assert not merged.requires_grad
@@ -85,25 +85,25 @@ def test_merged_values_stand_for_each_kept_token_and_stay_among_the_features(nam
 @MERGING
 def test_the_largest_numbers_of_float16_do_not_overflow(name):
     features = torch.full((4, 6, 3), torch.finfo(torch.float16).max, dtype=torch.float16)
-    assert choose(METHODS[name], features, config_for(name, 0.25)).merged.eq(features.max()).all()
+    assert choose(BEFORE_LLM[name], features, config_for(name, 0.25)).merged.eq(features.max()).all()
 
 
 @MERGING
 def test_merged_values_are_the_same_twice_and_scale_with_the_features(name):
     features = video(9, 12, 6)
-    one, two = (choose(METHODS[name], features, config_for(name, 0.3)).merged for _ in range(2))
+    one, two = (choose(BEFORE_LLM[name], features, config_for(name, 0.3)).merged for _ in range(2))
     assert torch.equal(one, two)
-    scaled = choose(METHODS[name], features * 1024, config_for(name, 0.3)).merged
+    scaled = choose(BEFORE_LLM[name], features * 1024, config_for(name, 0.3)).merged
     assert torch.equal(scaled, one * 1024)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(choose(METHODS[name], features, config_for(name, 0.3)).merged, one)
+        assert torch.equal(choose(BEFORE_LLM[name], features, config_for(name, 0.3)).merged, one)
 
 
 @ALL
 @pytest.mark.parametrize(("bucket", "expected"), [(1, 7), (4, 8), (5, 10), (64, 28)])
 def test_a_bucket_rounds_the_budget_up(name, bucket, expected):
     config = replace(config_for(name, 0.25), bucket=bucket)
-    assert choose(METHODS[name], clip("walk", 4, 7, 5), config).mask.sum() == expected
+    assert choose(BEFORE_LLM[name], clip("walk", 4, 7, 5), config).mask.sum() == expected
 
 
 @ALL
@@ -177,7 +177,7 @@ def test_features_of_another_shape_or_dtype_are_refused(name):
         select(name, video(3, 4, 5).long(), 0.5)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("sharpv", "prumerge")])
+@pytest.mark.parametrize("name", [name for name in BEFORE_LLM if name not in ("sharpv", "prumerge")])
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -193,4 +193,4 @@ def test_features_of_another_shape_or_dtype_are_refused(name):
 )
 def test_what_a_method_cannot_follow_is_refused(name, config, message):
     with pytest.raises(sharpv.InputError, match=f"method '{name}' .*{message}"):
-        METHODS[name].check(config)
+        BEFORE_LLM[name].check(config)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sharpv
-from sharpv.methods import METHODS, Random, SharpV, TokenPruner, Uniform, find_pruner
+from sharpv.methods import BEFORE_LLM, INSIDE_LLM, METHODS, Random, SharpV, TokenPruner, Uniform, find_pruner
 
 MERGING = ("prunevid", "holitom", "framefusion", "flashvid", "visionzip", "prumerge", "fastvid")
 BLIND = (Random(), Random(seed=5), Uniform())
@@ -88,7 +88,9 @@ def test_a_method_without_scores_has_no_ratios(pruner):
 
 def test_names():
     peers = ["evs", "vidcom2", "vcast", "dycoke", "divprune", *MERGING]
-    assert list(METHODS) == ["sharpv", "random", "uniform", *peers]
+    assert list(BEFORE_LLM) == ["sharpv", "random", "uniform", *peers]
+    assert list(INSIDE_LLM) == ["fastv", "vtw"]
+    assert {**BEFORE_LLM, **INSIDE_LLM} == METHODS
     assert all(find_pruner(name) is pruner and pruner.name == name for name, pruner in METHODS.items())
     own = Random(seed=7)
     assert find_pruner(own) is own

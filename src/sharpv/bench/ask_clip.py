@@ -16,7 +16,7 @@ from sharpv.bench.records import Answered, ClipRecord
 from sharpv.config import SharpVConfig
 from sharpv.hf.ask import VideoModel
 from sharpv.hf.attach import attach
-from sharpv.methods import Selection, TokenPruner, needs_attention
+from sharpv.methods import InLLMPruner, Selection, TokenPruner, needs_attention
 from sharpv.report import Report
 from sharpv.shapesqa import Sample
 
@@ -45,11 +45,11 @@ def ask_clip(
     if condition.match is not None:
         other = known[sample.name, condition.match]
         matched = other.tokens_kept / other.tokens_total
-    config, chosen = on_clip(condition, sample.name, matched)
-    pruner = Once(chosen)
+    config, pruner = on_clip(condition, sample.name, matched)
+    once = None if isinstance(pruner, InLLMPruner) else Once(pruner)
     started = time.perf_counter()
     answers, reports = [], []
-    with attach(loaded.model, config, method=pruner) as session:
+    with attach(loaded.model, config, method=once or pruner) as session:
         for batch in made:
             for question, said in zip(batch.questions, answer(loaded, batch), strict=True):
                 right, facts = grade(question, said)
@@ -70,7 +70,7 @@ def ask_clip(
         condition=condition.name,
         answers=tuple(answers),
         seconds=round(time.perf_counter() - started, 4),
-        scoring_ms=pruner.milliseconds,
+        scoring_ms=None if once is None else once.milliseconds,
         **_cost(reports, flops),
     )
 
@@ -123,9 +123,7 @@ def _cost(reports: Sequence[Report], flops: PrefillFlops) -> dict[str, Any]:
             "tokens_total": first.videos[0].tokens_total,
             "tokens_kept": first.videos[0].tokens_kept,
             "ratios": first.videos[0].ratios,
-            "layer_tokens": tuple(
-                tokens / len(first.videos) for tokens in getattr(first, "layer_tokens", ())
-            ),
+            "layer_tokens": tuple(tokens / len(first.videos) for tokens in first.layer_tokens),
         }
     prompts = [kept for report in reports for kept in report.prompt_tokens_kept]
     entered = cost.get("tokens_kept", 0)

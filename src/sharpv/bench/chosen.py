@@ -6,12 +6,14 @@ from zlib import crc32
 
 from sharpv.bench.conditions import Condition
 from sharpv.config import SharpVConfig
-from sharpv.methods import TokenPruner, find_pruner
+from sharpv.methods import InLLMPruner, TokenPruner, find_pruner
 
 __all__ = ["on_clip"]
 
 
-def on_clip(condition: Condition, clip: str, matched: float | None) -> tuple[SharpVConfig, TokenPruner]:
+def on_clip(
+    condition: Condition, clip: str, matched: float | None
+) -> tuple[SharpVConfig, TokenPruner | InLLMPruner]:
     """Returns the configuration and the pruner of a condition on one clip.
 
     Args:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sharpv.config import SharpVConfig
 from sharpv.core.select import RATIO_TOLERANCE
-from sharpv.methods import METHODS, needs_attention
+from sharpv.methods import BEFORE_LLM, needs_attention
 from sharpv.report import VideoReport
 
 __all__ = ["LatencySpec"]
@@ -22,7 +22,8 @@ class LatencySpec:
     Attributes:
         frames: read from the clip, at least 1.
         batch: rows of the request, each with the whole clip, at least 1.
-        methods: at least one of `sharpv.methods.METHODS`, each once.
+        methods: at least one of `sharpv.methods.BEFORE_LLM`, each once: what is predicted and checked is the
+            number of tokens that enter the LLM.
         config: what each of them keeps, by `retention`. The default is 12 % of the tokens and no stage 2: the
             hidden states of random weights do not say which layers have lost sight of the video.
         repeats: timed rounds, at least 1, and 7 for a figure to publish.
@@ -51,13 +52,13 @@ class LatencySpec:
                 raise ValueError(f"LatencySpec.{name} is {value!r}: it must be a whole number of at least 1")
         if not self.minutes > 0:
             raise ValueError(f"LatencySpec.minutes is {self.minutes!r}: it must be more than 0")
-        unknown = [method for method in self.methods if method not in METHODS]
+        unknown = [method for method in self.methods if method not in BEFORE_LLM]
         if unknown or not self.methods or len(set(self.methods)) < len(self.methods):
             raise ValueError(
                 f"LatencySpec.methods is {self.methods!r}: it must be one or more of "
-                f"{', '.join(METHODS)}, each once"
+                f"{', '.join(BEFORE_LLM)}, each once"
             )
-        looking = [method for method in self.methods if needs_attention(METHODS[method])]
+        looking = [method for method in self.methods if needs_attention(BEFORE_LLM[method])]
         if looking:
             raise ValueError(
                 f"LatencySpec.methods has {', '.join(looking)}, which look at the attention of the vision "
@@ -81,7 +82,7 @@ class LatencySpec:
         """Returns how many tokens of a video a method keeps; None where the video decides.
 
         Args:
-            method: one of `METHODS`.
+            method: one of `BEFORE_LLM`.
             frames: n, of the video as the LLM sees it.
             tokens_per_frame: f.
         """

@@ -15,8 +15,9 @@ from sharpv.errors import AttachError
 from sharpv.hf.families import family_for
 from sharpv.hf.generate import wrap_generate
 from sharpv.hf.hooks import BUSY, Hooks
+from sharpv.hf.inside import leaving_layer
 from sharpv.hf.request import Request
-from sharpv.methods import TokenPruner, find_pruner
+from sharpv.methods import InLLMPruner, TokenPruner, find_pruner
 from sharpv.report import Report
 
 __all__ = ["Session", "attach"]
@@ -42,16 +43,22 @@ class Session:
     Attributes:
         model: the model.
         config: the configuration in force.
-        pruner: what chooses the tokens of stage 1.
+        pruner: what chooses the tokens.
+        leaving_layer: decoder layer before which tokens leave, for a method that acts inside the LLM; else 0.
         reports: records of the last 32 requests, the newest last.
     """
 
-    def __init__(self, model: PreTrainedModel, config: SharpVConfig, pruner: TokenPruner) -> None:
+    def __init__(
+        self, model: PreTrainedModel, config: SharpVConfig, pruner: TokenPruner | InLLMPruner
+    ) -> None:
         pruner.check(config)
         self.model = model
         self.config = config
         self.pruner = pruner
         self.family = family_for(model, config)
+        self.leaving_layer = (
+            leaving_layer(pruner, model, self.family, config) if isinstance(pruner, InLLMPruner) else 0
+        )
         self.reports: deque[Report] = deque(maxlen=REPORTS_KEPT)
         self.request: Request | None = None
         self._busy = Lock()
@@ -171,7 +178,7 @@ def attach(
     model: PreTrainedModel,
     config: SharpVConfig | None = None,
     *,
-    method: str | TokenPruner = "sharpv",
+    method: str | TokenPruner | InLLMPruner = "sharpv",
     retention: float | Literal["adaptive"] | None = None,
 ) -> Session:
     """Prunes every request of a model until the session is detached.
@@ -185,19 +192,21 @@ def attach(
     Args:
         model: a supported transformers model; `sharpv models` lists the families.
         config: what to keep. The default is the paper's automatic mode.
-        method: what chooses the tokens of stage 1: "sharpv"; another name of `sharpv.methods.METHODS`,
-            most of which need a float `retention`; or a pruner, such as `Random(seed=3)`. Stage 2 is the
-            same.
+        method: what chooses the tokens: "sharpv"; another name of `sharpv.methods.METHODS`, most of which
+            need a float `retention`; or a pruner, such as `Random(seed=3)` or `VTW(layer=15)`. With a method
+            that acts inside the LLM ("fastv", "vtw"), all visual tokens enter it. Stage 2 is the same.
         retention: takes the place of `config.retention`, so that `attach(model, retention=0.12)` is enough.
 
     Returns:
         The session, which is also a context manager.
 
     Raises:
-        UnsupportedModelError: a model, or a release of transformers, that is not supported.
+        UnsupportedModelError: a model, or a release of transformers, that is not supported; or a method that
+            acts inside the LLM for a model where that does not work.
         AttachError: the model already has a session.
         InputError: `positions="compact"` for an M-RoPE model, an unknown method, one that cannot follow the
-            configuration, or one that needs the attention of a vision tower that is not read.
+            configuration, one that needs the attention of a vision tower that is not read, or one set to a
+            layer that the model does not have.
         ValueError: a retention outside its range, or beside a threshold.
     """
     return Session(model, with_retention(config, retention), find_pruner(method))

@@ -18,6 +18,7 @@ from sharpv.hf.layout import video_placeholders
 from sharpv.hf.request import Request
 from sharpv.hf.stage1 import keep_all, place
 from sharpv.hf.stopwatch import Stopwatch
+from sharpv.methods import InLLMPruner, TokenPruner
 
 if TYPE_CHECKING:
     from sharpv.hf.attach import Session
@@ -50,8 +51,9 @@ def wrap_generate(session: "Session") -> Callable[..., Any]:
         _refuse_cache(session, call)
         session.take()
         try:
-            if session.config.prunes and session.video_pixels(call) is not None and _fresh(call):
-                return _generate_shortened(session, original, call)
+            pruner, fresh = session.pruner, session.video_pixels(call) is not None and _fresh(call)
+            if session.config.prunes and fresh and not isinstance(pruner, InLLMPruner):
+                return _generate_shortened(session, pruner, original, call)
             return _generate_whole(session, original, call)
         finally:
             session.release()
@@ -82,12 +84,13 @@ def _refuse_drafts(session: "Session", call: Mapping[str, Any]) -> None:
             "got assisted decoding with a video on a cache that holds an earlier turn; transformers would "
             "feed it the whole conversation again: leave assistant_model and prompt_lookup_num_tokens out"
         )
-    if _stage_2_prunes(session, call):
+    if _prunes_inside(session, call):
         for name in ("output_attentions", "output_hidden_states"):
             if _option(session, call, name):
                 raise InputError(
-                    f"got {name} with assisted decoding and stage 2, which reads prompt and drafts in two "
-                    "passes: leave it out, or set memory_threshold=None"
+                    f"got {name} with assisted decoding and stage 2 or a method that acts inside the LLM, "
+                    "with which prompt and drafts are read in two passes: leave it out, or set "
+                    "memory_threshold=None and take another method"
                 )
 
 
@@ -95,8 +98,10 @@ def _assisted(session: "Session", call: Mapping[str, Any]) -> bool:
     return call.get("assistant_model") is not None or any(_option(session, call, name) for name in DRAFTING)
 
 
-def _stage_2_prunes(session: "Session", call: Mapping[str, Any]) -> bool:
-    if session.config.memory_threshold is None or session.family.stage_1_only:
+def _prunes_inside(session: "Session", call: Mapping[str, Any]) -> bool:
+    """Returns whether columns of a video leave while the LLM reads it."""
+    leaves = isinstance(session.pruner, InLLMPruner) and session.config.prunes_tokens
+    if (session.config.memory_threshold is None and not leaves) or session.family.stage_1_only:
         return False
     return session.video_pixels(call) is not None or session.encoded_video(call) is not None
 
@@ -106,6 +111,7 @@ def _drafts_read_apart(model: PreTrainedModel, width: int) -> Iterator[None]:
     """Has a prompt of `width` columns read alone, and the first drafts after it.
 
     Stage 2 drops columns when a layer has run: in the pass of the video, drafts would still see all of it.
+    And a method may ask which tokens the last one of the prompt looks at.
     """
     forward, callers_forward = model.forward, vars(model).get("forward")
 
@@ -165,9 +171,9 @@ def _refuse_cache(session: "Session", call: Mapping[str, Any]) -> None:
         )
 
 
-def _generate_shortened(session: "Session", original: Any, call: dict[str, Any]) -> Any:
+def _generate_shortened(session: "Session", pruner: TokenPruner, original: Any, call: dict[str, Any]) -> Any:
     """Runs a request whose prompt is shortened before the model."""
-    shortened = shorten(session.model, session.family, call, session.config, session.pruner)
+    shortened = shorten(session.model, session.family, call, session.config, pruner)
     removed = shortened.keep.shape[1] - shortened.inputs["input_ids"].shape[1]
     request = Request(
         shortened.watch,
@@ -235,7 +241,7 @@ def _nothing_to_prune(session: "Session", call: Mapping[str, Any]) -> str:
 
 def _run(session: "Session", request: Request, original: Any, inputs: dict[str, Any]) -> Any:
     session.open(request)
-    drafted = _assisted(session, inputs) and _stage_2_prunes(session, inputs) and "input_ids" in inputs
+    drafted = _assisted(session, inputs) and _prunes_inside(session, inputs) and "input_ids" in inputs
     with _drafts_read_apart(session.model, inputs["input_ids"].shape[1]) if drafted else nullcontext():
         output = original(**inputs)
     request.watch.lap("decode")

@@ -1,42 +1,31 @@
 """The hook seam: what a session does inside a forward pass of the model.
 
 Stage 1 shortens what the decoder is fed, for calls whose prompt came whole: a bare `forward()`, and later
-turns. Stage 2 reads each decoder layer and takes the visual columns out of its cache as soon as it has run.
+turns. What goes on at the decoder's layers is that of `layer_hooks`.
 """
 
 import inspect
 from collections.abc import Mapping
 from contextlib import ExitStack
-from functools import partial
-from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 from transformers.cache_utils import DynamicCache
 
-from sharpv.core.memory import discard
 from sharpv.errors import AttachError, InputError
-from sharpv.hf.cache import PrunedLayer, adopt, position_shift, pruned_layers, require_prunable
+from sharpv.hf.cache import adopt, position_shift, pruned_layers, require_prunable
 from sharpv.hf.inputs import FEATURES_WITHOUT_PIXELS, PrunedFeatures
+from sharpv.hf.inside import Leaving
+from sharpv.hf.layer_hooks import LayerHooks
 from sharpv.hf.layout import VideoLayout, video_placeholders
 from sharpv.hf.masks import set_masks
-from sharpv.hf.positions import (
-    compact,
-    gather_columns,
-    gather_positions,
-    places,
-    renumber,
-    tail_length,
-    upload,
-)
+from sharpv.hf.positions import gather_positions, renumber, upload
 from sharpv.hf.request import Request
 from sharpv.hf.stage1 import keep_all, keep_tokens, place
 from sharpv.hf.step import Step, earlier_padding, fed_per_row, position_ids_of
 from sharpv.hf.stopwatch import Stopwatch
 from sharpv.hf.tower_attention import hear, repeat_rows
-from sharpv.methods import needs_attention
-from sharpv.report import LayerReport
+from sharpv.methods import InLLMPruner, TokenPruner, needs_attention
 
 if TYPE_CHECKING:
     from sharpv.hf.attach import Session
@@ -46,6 +35,14 @@ __all__ = ["BUSY", "Hooks"]
 NO_FORWARD = (
     "got a forward pass with a video, which SharpV cannot shorten, since {}: use generate(), or shorten the "
     "prompt with sharpv.prune_inputs"
+)
+SHORTENED = (
+    "got inputs of sharpv.prune_inputs, or features without pixels, with method {!r}, which has to know the "
+    "videos: pass what the processor returned"
+)
+RECOMPUTED = (
+    "got a video with method {!r} in training with gradient checkpointing, which runs the layers a second "
+    "time: switch it off, or take a method that acts before the LLM"
 )
 BUSY = "got a request while another is running on the same session: wait for it, or batch the requests"
 
@@ -62,7 +59,7 @@ class Hooks:
         self.base = session.model.base_model
         self.decoder = session.model.get_decoder()
         self.visual: Tensor | None = None
-        self.step: Step | None = None
+        self.layers: LayerHooks | None = None
         self.took = False
         self.attention: Tensor | None = None
         self._ears = ExitStack()
@@ -75,7 +72,6 @@ class Hooks:
             self.decoder.register_forward_pre_hook(self.before_decoder, with_kwargs=True),
             self.decoder.register_forward_hook(self.after_decoder, with_kwargs=True, always_call=True),
         ]
-        self._layer_handles: list[RemovableHandle] = []
 
     def remove(self) -> None:
         """Takes all hooks off."""
@@ -90,9 +86,16 @@ class Hooks:
 
     def forget(self) -> None:
         """Leaves nothing of a pass, also of one that was interrupted, which calls no hook."""
-        self._unhook_layers()
-        self.visual = self.step = self.attention = None
+        self.forget_pass()
+        self.attention = None
         self.took = False
+
+    def forget_pass(self) -> None:
+        """Leaves nothing of a pass of the decoder."""
+        self.visual = None
+        if self.layers is not None:
+            self.layers.remove()
+            self.layers = None
 
     def before_model(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         """Finds the video tokens of the call, and opens a request for a bare forward pass."""
@@ -101,7 +104,7 @@ class Hooks:
             self.session.take()
         # Only now: a pass that was refused must not change what the running one remembers.
         self.took = took
-        self.visual = self.step = None
+        self.forget_pass()
         call = kwargs
         if args:
             call = self._signature.bind_partial(*args, **kwargs).arguments
@@ -145,7 +148,7 @@ class Hooks:
         """Closes the request of a bare forward pass; `output` is None when it failed."""
         if not self.session.owned:
             return  # a pass that was refused, while another runs
-        self.visual = self.step = None
+        self.forget_pass()
         request = self.session.request
         if request is not None and request.bare:
             self.session.close(request, failed=output is None)
@@ -163,49 +166,64 @@ class Hooks:
         if not reads_video and not any(layer.pruned for layer in pruned_layers(cache)):
             return None
         kwargs = dict(kwargs)
-        step = self.step = Step.of(visual, kwargs)
+        step, leaving = Step.of(visual, kwargs), None
         self._shift_positions(kwargs)
         if reads_video and request is not None:
-            self._read_prompt(request, step, kwargs)
+            leaving = self._read_prompt(request, step, kwargs)
         step.cache = kwargs.get("past_key_values")
         set_masks(step, kwargs, self.decoder.config)
-        self._hook_layers(step)
+        self.layers = LayerHooks(self.decoder, step, self.config, request, leaving)
         return args, kwargs
 
-    def _hook_layers(self, step: Step) -> None:
-        """Hooks the decoder's layers for one pass, as far as it needs them."""
-        for index, layer in enumerate(self.decoder.layers):
-            if step.gapped or step.masks or step.probed:
-                before = partial(self.before_layer, index)
-                self._layer_handles.append(layer.register_forward_pre_hook(before, with_kwargs=True))
-            if step.probed:
-                # Before the hooks of others: the visual columns are gone when they look at the cache.
-                after = partial(self.after_layer, index)
-                self._layer_handles.append(layer.register_forward_hook(after, prepend=True))
-
-    def _unhook_layers(self) -> None:
-        for handle in self._layer_handles:
-            handle.remove()
-        self._layer_handles.clear()
-
-    def _read_prompt(self, request: Request, step: Step, kwargs: dict[str, Any]) -> None:
-        """Prepares a pass that reads video tokens; a prompt that came whole is shortened here."""
+    def _read_prompt(self, request: Request, step: Step, kwargs: dict[str, Any]) -> Leaving | None:
+        """Prepares a pass that reads video tokens; a prompt that came whole is shortened here, or inside."""
         self._use_cache(step, kwargs)
-        if request.layouts is not None:
-            self._stage1(request, request.layouts, step, kwargs)
+        leaving, pruner = None, self.session.pruner
+        if isinstance(pruner, InLLMPruner):
+            leaving = self._let_leave(pruner, request, step, kwargs)
+        elif request.layouts is not None:
+            self._stage1(pruner, request, request.layouts, step, kwargs)
         else:
             step.gapped = request.shortened
             step.count_repeats(request.expected_tokens)
         step.probed = self.config.memory_threshold is not None and kwargs.get("past_key_values") is not None
         request.prompt_tokens_kept = request.prompt_tokens_kept or step.tokens_per_row()
         request.prompt_tokens = request.prompt_tokens or request.prompt_tokens_kept
+        return leaving
+
+    def _let_leave(
+        self, pruner: InLLMPruner, request: Request, step: Step, kwargs: dict[str, Any]
+    ) -> Leaving | None:
+        """Prepares a pass out of which visual tokens leave inside the LLM."""
+        if request.layouts is None:
+            raise InputError(SHORTENED.format(pruner.name))
+        if self._checkpoints:
+            raise InputError(RECOMPUTED.format(pruner.name))
+        placed, step.repeats = place(request.layouts, step.visual.sum(1).tolist())
+        request.videos = request.videos or keep_all(placed, step.repeats)
+        if not self.config.prunes_tokens:
+            return None
+        return Leaving(
+            pruner,
+            self.config,
+            self.decoder,
+            layer=self.session.leaving_layer,
+            deepstack=len(kwargs.get("deepstack_visual_embeds") or ()),
+            request=request,
+            step=step,
+            placed=placed,
+        )
+
+    @property
+    def _checkpoints(self) -> bool:
+        """Whether the layers run again in the backward pass, when no hook of the pass is left."""
+        return self.decoder.training and self.decoder.gradient_checkpointing
 
     def _use_cache(self, step: Step, kwargs: dict[str, Any]) -> None:
         """Makes the layers of the cache prunable, and the cache itself where the model would make it."""
         cache, wanted = kwargs.get("past_key_values"), kwargs.get("use_cache")
         wanted = self.decoder.config.use_cache if wanted is None else wanted
-        checkpointing = self.decoder.training and self.decoder.gradient_checkpointing
-        if cache is None and wanted and not checkpointing:
+        if cache is None and wanted and not self._checkpoints:
             cache = kwargs["past_key_values"] = DynamicCache(config=self.decoder.config)
         if cache is not None:
             require_prunable(cache)
@@ -219,7 +237,12 @@ class Hooks:
             kwargs["position_ids"] = position_ids - shift.to(position_ids.device)
 
     def _stage1(
-        self, request: Request, layouts: list[VideoLayout], step: Step, kwargs: dict[str, Any]
+        self,
+        pruner: TokenPruner,
+        request: Request,
+        layouts: list[VideoLayout],
+        step: Step,
+        kwargs: dict[str, Any],
     ) -> None:
         """Shortens what the decoder is fed to the tokens that stay."""
         counts, attention = step.visual.sum(1).tolist(), self.attention
@@ -227,7 +250,7 @@ class Hooks:
         if attention is not None:
             attention = repeat_rows(attention, counts, step.repeats)
         tokens = upload(step.visual.flatten().nonzero().flatten(), step.device)
-        features, pruner = step.original.detach().flatten(0, 1)[tokens], self.session.pruner
+        features = step.original.detach().flatten(0, 1)[tokens]
         keep_features, values, videos = keep_tokens(
             features, placed, step.repeats, self.config, pruner, attention
         )
@@ -243,11 +266,12 @@ class Hooks:
         request.watch.lap("scoring")
 
     def _feed_only(self, step: Step, keep: Tensor, kwargs: dict[str, Any]) -> None:
-        index, real = compact(keep)
+        lag = (step.fed & ~keep).sum(1, keepdim=True)
+        index, real = step.cut(keep)
         position_ids = gather_positions(position_ids_of(kwargs), index)
         if self.config.positions == "compact":
             position_ids = renumber(position_ids, real)
-            step.lag = (step.fed & ~keep).sum(1, keepdim=True)
+            step.lag = lag
         kwargs["position_ids"] = position_ids
         pictures = kwargs.get("visual_pos_masks")
         if pictures is not None:
@@ -257,69 +281,19 @@ class Hooks:
                 embeds[upload(stay, embeds.device)] for embeds in kwargs["deepstack_visual_embeds"]
             ]
             kwargs["visual_pos_masks"] = upload(shown.gather(1, index) & real, pictures.device)
-        step.original = kwargs["inputs_embeds"] = gather_columns(step.original, index)
-        step.visual = step.visual.gather(1, index) & real
-        step.places, step.tail, step.gapped = places(keep), tail_length(keep), True
-        step.fed, step.padded = real, not bool(real.all())
-
-    def before_layer(
-        self, index: int, module: nn.Module, args: Any, kwargs: dict[str, Any]
-    ) -> tuple[Any, dict[str, Any]]:
-        """Hands a layer its mask, and probes what enters it."""
-        step = self.step
-        assert step is not None
-        if step.gapped:
-            # FlashAttention would split a single prompt at its gaps; the rotary embedding is already
-            # computed.
-            kwargs["position_ids"] = None
-        if index in step.masks:
-            kwargs["attention_mask"] = step.masks[index]
-        if step.probed and self.config.memory_probe == "input":
-            step.probe(args[0] if args else kwargs["hidden_states"])
-        return args, kwargs
-
-    def after_layer(self, index: int, module: nn.Module, args: Any, output: Any) -> None:
-        """Stage 2: takes the visual columns out of the layer's cache if it gives them up."""
-        step = self.step
-        assert step is not None
-        assert step.cache is not None
-        layer = step.cache.layers[index]
-        if not isinstance(layer, PrunedLayer):
-            return
-        if self.config.memory_probe == "output":
-            step.probe(output[0] if isinstance(output, tuple) else output)
-        assert step.similarity is not None
-        assert self.config.memory_threshold is not None
-        similarity = step.similarity()
-        dropped = discard(similarity, self.config.memory_threshold).tolist()
-        self._record(index, step, similarity.tolist(), dropped)
-        step.settle(layer, dropped)
-
-    def _record(self, index: int, step: Step, similarity: list[float], dropped: list[bool]) -> None:
-        request, rows = self.session.request, slice(None, None, step.repeats)
-        if request is not None and all(known.layer < index for known in request.layers):
-            known = tuple(None if isnan(value) else value for value in similarity[rows])
-            request.layers.append(LayerReport(layer=index, similarity=known, dropped=tuple(dropped[rows])))
+        kwargs["inputs_embeds"] = step.original
 
     def after_decoder(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        """Puts hidden states back at the caller's columns, so that logits and labels keep their shape.
-
-        A removed column shows the last kept one before it, from which the model predicts what comes next.
-        """
-        step = self.step
-        self.step = self.visual = None
-        self._unhook_layers()
+        """Ends what the layers of the pass were hooked for."""
+        layers = self.layers
+        self.forget_pass()
         if output is None:
             return None  # the pass failed
-        if step is not None and not step.probed:
-            for layer in pruned_layers(step.cache):
-                step.settle(layer, [False] * len(step.fed))
+        if layers is not None:
+            layers.settle()
         if self.session.request is not None:
             cache = kwargs.get("past_key_values")
             self.session.request.leave_decoder(output.past_key_values if cache is None else cache)
-        if step is not None and step.places is not None:
-            output["last_hidden_state"] = gather_columns(output.last_hidden_state, step.places)
-            if getattr(output, "hidden_states", None) is not None:
-                states = (gather_columns(states, step.places) for states in output.hidden_states)
-                output["hidden_states"] = tuple(states)
+        if layers is not None:
+            layers.restore(output)
         return output

@@ -20,7 +20,7 @@ from sharpv.hf.positions import compact, gather_columns, gather_positions, renum
 from sharpv.hf.stage1 import keep_tokens, place
 from sharpv.hf.stopwatch import Stopwatch
 from sharpv.hf.tower_attention import attention_of, hear
-from sharpv.methods import TokenPruner, find_pruner, needs_attention
+from sharpv.methods import InLLMPruner, TokenPruner, find_pruner, needs_attention
 from sharpv.report import VideoReport
 
 __all__ = [
@@ -70,7 +70,7 @@ def prune_inputs(
     inputs: Mapping[str, Any],
     config: SharpVConfig | None = None,
     *,
-    method: str | TokenPruner = "sharpv",
+    method: str | TokenPruner | InLLMPruner = "sharpv",
     retention: float | Literal["adaptive"] | None = None,
 ) -> dict[str, Any]:
     """Encodes the videos of a request and shortens its prompt (stage 1), with nothing attached to the model.
@@ -85,7 +85,7 @@ def prune_inputs(
         inputs: what its processor returned: `input_ids [B, L]`, `attention_mask`, `pixel_values_videos`, ...
         config: what to keep; `memory_threshold` has no effect here. The default is the paper's automatic
             mode.
-        method: what chooses the tokens, as for `sharpv.attach`.
+        method: what chooses the tokens, as for `sharpv.attach`; one that acts before the LLM.
         retention: takes the place of `config.retention`.
 
     Returns:
@@ -95,14 +95,19 @@ def prune_inputs(
 
     Raises:
         UnsupportedModelError: a model of an unknown family.
-        InputError: an unknown method, one that cannot follow the configuration, or one that needs the
-            attention of a vision tower that is not read; inputs that do not add up, or features that are not
-            finite; and by `generate()`, when its
+        InputError: an unknown method, one that acts inside the LLM, one that cannot follow the configuration,
+            or one that needs the attention of a vision tower that is not read; inputs that do not add up, or
+            features that are not finite; and by `generate()`, when its
             beams have used the result up: prune the inputs again for another call.
         ValueError: a retention outside its range, or beside a threshold.
     """
     config = with_retention(config, retention)
     family, pruner = family_for(model, config), find_pruner(method)
+    if isinstance(pruner, InLLMPruner):
+        raise InputError(
+            f"method {pruner.name!r} acts inside the LLM, which all visual tokens enter, so there is nothing "
+            f"to shorten before it: use sharpv.attach(model, config, method={pruner.name!r})"
+        )
     pruner.check(config)
     if family.video_pixels(inputs, config) is None:
         return dict(inputs)

@@ -9,7 +9,7 @@ from sharpv.hf.cache import PrunedLayer
 from sharpv.hf.positions import upload
 from sharpv.hf.step import Step
 
-__all__ = ["set_masks"]
+__all__ = ["set_layer_masks", "set_masks"]
 
 
 def set_masks(step: Step, kwargs: dict[str, Any], config: PreTrainedConfig) -> None:
@@ -36,15 +36,38 @@ def set_masks(step: Step, kwargs: dict[str, Any], config: PreTrainedConfig) -> N
     if len(set(states.values())) == 1:
         return
     made = {
-        state: create_causal_mask(
-            config=config,
-            inputs_embeds=kwargs["inputs_embeds"],
-            attention_mask=step.padding(held[index]),
-            past_key_values=step.cache,
-            layer_idx=index,
-        )
+        state: _mask(step, config, index, held[index])
         for state, index in {state: index for index, state in states.items()}.items()
     }
     # Most kinds of attention need none for a single token after a prompt without padding.
     if any(mask is not None for mask in made.values()):
         step.masks = {index: made[state] for index, state in states.items()}
+
+
+def set_layer_masks(step: Step, config: PreTrainedConfig, indices: range) -> None:
+    """Gives some layers the masks of a pass that is narrower than what the decoder is fed.
+
+    Args:
+        step: the pass as these layers are fed, which takes the masks.
+        config: of the decoder.
+        indices: of the layers.
+    """
+    known = [] if step.cache is None else step.cache.layers
+    made: dict[Any, Any] = {}
+    for index in indices:
+        # A layer that the cache has yet to make is empty.
+        layer = known[index] if index < len(known) else PrunedLayer()
+        state = layer.state
+        if state not in made:
+            made[state] = _mask(step, config, index, layer)
+        step.masks[index] = made[state]
+
+
+def _mask(step: Step, config: PreTrainedConfig, index: int, layer: PrunedLayer) -> Any:
+    return create_causal_mask(
+        config=config,
+        inputs_embeds=step.original,
+        attention_mask=step.padding(layer),
+        past_key_values=step.cache,
+        layer_idx=index,
+    )

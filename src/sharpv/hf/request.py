@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
@@ -30,6 +31,9 @@ class Request:
         hidden_columns: columns of the prompt that were cut before the model, and that its cache does not
             count.
         cache: the cache that the prompt was read into.
+        stayed: bool `[tokens]` on the host, which tokens of the videos stayed inside the LLM; None before a
+            method chose.
+        left_before: decoder layer before which the others left; None where none did.
     """
 
     watch: Stopwatch
@@ -39,6 +43,8 @@ class Request:
     bare: bool = False
     hidden_columns: int = 0
     cache: Cache | None = None
+    stayed: Tensor | None = None
+    left_before: int | None = None
     prompt_tokens: tuple[int, ...] = ()
     prompt_tokens_kept: tuple[int, ...] = ()
     videos: tuple[VideoReport, ...] = ()
@@ -77,9 +83,19 @@ class Request:
             prompt_tokens_kept=self.prompt_tokens_kept,
             videos=self.videos,
             layers=tuple(self.layers),
+            layer_tokens=self._layer_tokens(len(model.get_decoder().layers)),
             cache_bytes=self.cache_bytes,
             dense_cache_bytes=self.dense_cache_bytes,
             milliseconds=Milliseconds(**self.watch.milliseconds()),
             notes=tuple(self.notes),
             versions=versions(),
         )
+
+    def _layer_tokens(self, layers: int) -> tuple[int, ...]:
+        """Returns the tokens of all videos that each decoder layer read."""
+        if not self.videos:
+            return ()
+        first = layers if self.left_before is None else self.left_before
+        entered = sum(video.tokens_kept for video in self.videos)
+        stayed = sum(sum(map(sum, video.kept_inside or ())) for video in self.videos)
+        return (entered,) * first + (stayed,) * (layers - first)

@@ -111,11 +111,12 @@ def _select(
     return pruner.select(features, config, layout.grid)
 
 
-def keep_all(placed: Sequence[Placed]) -> tuple[VideoReport, ...]:
-    """Returns the records of videos of which nothing is dropped, and nothing was scored."""
+def keep_all(placed: Sequence[Placed], repeats: int = 1) -> tuple[VideoReport, ...]:
+    """Returns the records of videos that enter the LLM whole; `repeats` as for `keep_tokens`."""
     return tuple(
-        _record(row, layout, (), ((True,) * layout.tokens_per_frame,) * layout.frames)
+        _record(row // repeats, layout, (), ((True,) * layout.tokens_per_frame,) * layout.frames)
         for row, layout in placed
+        if row % repeats == 0
     )
 
 

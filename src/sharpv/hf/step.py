@@ -11,7 +11,7 @@ from transformers.cache_utils import Cache
 from sharpv.core.memory import layer_similarity, visual_columns
 from sharpv.errors import InputError
 from sharpv.hf.cache import PrunedLayer
-from sharpv.hf.positions import compact, tail_length, upload
+from sharpv.hf.positions import compact, gather_columns, places, tail_length, upload
 
 __all__ = ["Step", "earlier_padding", "fed_per_row", "position_ids_of"]
 
@@ -26,15 +26,14 @@ class Step:
         fed: bool `[B, q]`, false at padding.
         padded: whether any of `fed` is false.
         width: columns that the caller passed; more than q after stage 1.
-        places: int64 `[B, width]`, what stands for each of the caller's columns; None without stage 1.
-        tail: columns after the last one that stage 1 removed.
+        places: int64 `[B, width]`, what stands for each of the caller's columns; None where all are fed.
+        tail: columns after the last one that was removed.
         cache: the cache of the pass.
         masks: attention mask by layer, where layers hold different columns; else empty.
         gapped: whether position ids have gaps.
         lag: int64 `[B, 1]`, tokens that stage 1 removed per row, where positions are compact.
         repeats: copies of each row of the request in the batch.
         probed: whether stage 2 looks at the pass.
-        similarity: gives sim_l of the layer that is running, `[B]`.
         memo: results shared by layers in the same state, or on the same device.
     """
 
@@ -51,7 +50,6 @@ class Step:
     lag: Tensor | None = None
     repeats: int = 1
     probed: bool = False
-    similarity: Callable[[], Tensor] | None = None
     memo: dict[Any, Any] = field(default_factory=dict)
 
     @classmethod
@@ -80,14 +78,27 @@ class Step:
         """Where the decoder is fed; where layers stand on several devices, their masks are made there."""
         return self.original.device
 
-    def probe(self, hidden: Tensor) -> None:
-        """Measures hidden states `[B, q, d]` of a layer against what the decoder is fed."""
+    def cut(self, keep: Tensor) -> tuple[Tensor, Tensor]:
+        """Feeds only the columns `keep`, bool `[B, width]`; returns what `compact(keep)` does."""
+        index, real = compact(keep)
+        self.original = gather_columns(self.original, index)
+        self.visual = self.visual.gather(1, index) & real
+        self.places, self.tail, self.gapped = places(keep), tail_length(keep), True
+        self.fed, self.padded = real, not bool(real.all())
+        return index, real
+
+    def probe(self, hidden: Tensor) -> Callable[[], Tensor]:
+        """Measures hidden states `[B, q, d]` of a layer against what the decoder is fed.
+
+        Returns:
+            Gives sim_l of the layer, `[B]` on the host, once it is there.
+        """
         device = hidden.device
         if device not in self.memo:
             columns = [upload(row, device) for row in visual_columns(self.visual)]
             self.memo[device] = self.original.detach().to(device), columns
         original, columns = self.memo[device]
-        self.similarity = _fetch(layer_similarity(hidden, original, columns))
+        return _fetch(layer_similarity(hidden, original, columns))
 
     def tokens_per_row(self) -> tuple[int, ...]:
         """Returns the tokens fed per row of the request, padding left out."""

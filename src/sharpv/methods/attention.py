@@ -6,7 +6,7 @@ from torch import Tensor
 
 from sharpv.config import SharpVConfig
 from sharpv.errors import InputError
-from sharpv.methods.base import Selection, TokenPruner
+from sharpv.methods.base import InLLMPruner, Selection, TokenPruner
 
 __all__ = ["AttentionPruner", "needs_attention", "require_attention"]
 
@@ -40,7 +40,7 @@ class AttentionPruner(TokenPruner, Protocol):
         """
 
 
-def needs_attention(pruner: TokenPruner) -> TypeGuard[AttentionPruner]:
+def needs_attention(pruner: TokenPruner | InLLMPruner) -> TypeGuard[AttentionPruner]:
     """Says whether a pruner has to be given the attention of the vision tower."""
     return bool(getattr(pruner, "needs_attention", False))
 

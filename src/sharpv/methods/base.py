@@ -1,8 +1,9 @@
 """What a method of choosing visual tokens is."""
 
+from collections.abc import Sequence
 from math import inf
 from numbers import Real
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,7 +13,9 @@ from sharpv.core.select import RATIO_UNITS, share_tokens
 from sharpv.errors import InputError
 
 __all__ = [
+    "OF_SHARPV_ONLY",
     "Budgeted",
+    "InLLMPruner",
     "Selection",
     "TokenPruner",
     "budget",
@@ -20,7 +23,9 @@ __all__ = [
     "is_positive",
     "keep_places",
     "level",
+    "refuse_idle",
     "require_count",
+    "require_layer",
     "require_within",
     "stride",
 ]
@@ -79,6 +84,57 @@ class TokenPruner(Protocol):
         """
 
 
+@runtime_checkable
+class InLLMPruner(Protocol):
+    """Chooses which visual tokens stay in the LLM from one of its decoder layers on; all of them enter it.
+
+    It decides on each row of a batch for itself, over all its videos.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name in the registry, in reports and on the command line."""
+
+    @property
+    def reads_attention(self) -> bool:
+        """Whether `stay` is to be given attention."""
+
+    def check(self, config: SharpVConfig) -> None:
+        """Looks at a configuration before any request.
+
+        Raises:
+            InputError: the method cannot follow it.
+        """
+
+    def leave_before(self, layers: int, config: SharpVConfig) -> int:
+        """Returns the decoder layer, in 1..layers, that is the first to read only the tokens that stay.
+
+        Args:
+            layers: decoder layers of the LLM; returned where none leaves.
+            config: what to keep; `check` has accepted it.
+
+        Raises:
+            InputError: the method is set to a layer that the LLM does not have.
+        """
+
+    def stay(self, tokens: int, attention: Tensor | None, config: SharpVConfig) -> Tensor:
+        """Says which visual tokens of a row stay.
+
+        Args:
+            tokens: visual tokens of the row, at least 1, separators not counted.
+            attention: float32 `[tokens]` on the CPU, the share of its attention that the prompt's last token
+                pays to each in the layer before they leave, mean over the heads (float64 for a float64
+                model); None unless `reads_attention`.
+            config: what to keep; `check` has accepted it.
+
+        Returns:
+            bool `[tokens]` on the CPU, true for those that stay.
+
+        Raises:
+            InputError: attention that is not finite.
+        """
+
+
 class Budgeted:
     """What methods with a rule of their own have in common: they need to know how many tokens to keep."""
 
@@ -99,13 +155,22 @@ class Budgeted:
                 f"retention={config.retention!r}: give a number in (0, 1], such as "
                 "SharpVConfig(retention=0.25)"
             )
-        default = SharpVConfig()
-        idle = [field for field in OF_SHARPV_ONLY if getattr(config, field) != getattr(default, field)]
-        if idle:
-            raise InputError(
-                f"method {self.name!r} has a rule of its own, so {', '.join(idle)} would have no effect: "
-                "leave it at its default"
-            )
+        refuse_idle(self.name, config, OF_SHARPV_ONLY)
+
+
+def refuse_idle(name: str, config: SharpVConfig, settings: Sequence[str]) -> None:
+    """Refuses settings that a method does not look at.
+
+    Raises:
+        InputError: one of them is not at its default.
+    """
+    default = SharpVConfig()
+    idle = [field for field in settings if getattr(config, field) != getattr(default, field)]
+    if idle:
+        raise InputError(
+            f"method {name!r} has a rule of its own, so {', '.join(idle)} would have no effect: "
+            "leave it at its default"
+        )
 
 
 def budget(config: SharpVConfig, n: int, f: int) -> int:
@@ -186,6 +251,20 @@ def require_count(pruner: object, name: str) -> None:
         raise ValueError(
             f"{type(pruner).__name__}.{name} is {value!r}: it must be a whole number, at least 1"
         )
+
+
+def require_layer(name: str, layer: int, layers: int) -> int:
+    """Returns a decoder layer that a method is set to.
+
+    Raises:
+        InputError: the LLM does not have it.
+    """
+    if layer >= layers:
+        raise InputError(
+            f"got method {name!r} with layer={layer} for an LLM of {layers} decoder layers, counted from 0: "
+            f"give a layer in 1..{layers - 1}"
+        )
+    return layer
 
 
 def keep_places(places: Tensor, features: Tensor, merged: Tensor | None = None) -> Selection:

@@ -1,10 +1,11 @@
 """The methods by name."""
 
 from sharpv.errors import InputError
-from sharpv.methods.base import TokenPruner
+from sharpv.methods.base import InLLMPruner, TokenPruner
 from sharpv.methods.divprune import DivPrune
 from sharpv.methods.dycoke import DyCoke
 from sharpv.methods.evs import EVS
+from sharpv.methods.fastv import FastV
 from sharpv.methods.fastvid import FastVID
 from sharpv.methods.flashvid import FlashVID
 from sharpv.methods.framefusion import FrameFusion
@@ -17,10 +18,11 @@ from sharpv.methods.uniform import Uniform
 from sharpv.methods.vcast import VCast
 from sharpv.methods.vidcom2 import VidCom2
 from sharpv.methods.visionzip import VisionZip
+from sharpv.methods.vtw import VTW
 
-__all__ = ["METHODS", "find_pruner"]
+__all__ = ["BEFORE_LLM", "INSIDE_LLM", "METHODS", "find_pruner"]
 
-METHODS: dict[str, TokenPruner] = {
+BEFORE_LLM: dict[str, TokenPruner] = {
     pruner.name: pruner
     for pruner in (
         SharpV(),
@@ -40,9 +42,15 @@ METHODS: dict[str, TokenPruner] = {
         FastVID(),
     )
 }
+"""Those that choose the tokens which enter the LLM."""
+
+INSIDE_LLM: dict[str, InLLMPruner] = {pruner.name: pruner for pruner in (FastV(), VTW())}
+"""Those that let tokens leave inside the LLM."""
+
+METHODS: dict[str, TokenPruner | InLLMPruner] = {**BEFORE_LLM, **INSIDE_LLM}
 
 
-def find_pruner(method: str | TokenPruner) -> TokenPruner:
+def find_pruner(method: str | TokenPruner | InLLMPruner) -> TokenPruner | InLLMPruner:
     """Returns the method of a name; a pruner of the caller's own is returned as it is.
 
     Raises:
