@@ -7,7 +7,7 @@ import transformers
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sharpv.bench.flops import llm_flops, on_meta, paper_formula, vision_flops
+from sharpv.bench.flops import PrefillFlops, llm_flops, on_meta, paper_formula, vision_flops
 from sharpv.bench.parts import encode_in_parts
 from sharpv.hf.ask import build_inputs
 from sharpv.hf.families import require_family
@@ -111,3 +111,21 @@ def test_what_cannot_be_told_apart_is_all_tower():
         Encoder(), require_family("llava_onevision"), {"pixel_values_videos": 1}, lambda: next(clock)
     )
     assert (encoded.tower, encoded.projector) == (3.0, None)
+
+
+@pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl", "qwen3_vl", "internvl"])
+def test_the_prefill_of_any_length_follows_from_four(family):
+    model, _ = RANDOM_MODELS[family]()
+    flops, twin = PrefillFlops(model), on_meta(model)
+    for n in (1, 16, 47, 100, 301):
+        assert flops.exact([n]) == llm_flops(twin, 1, n)[0]
+        assert flops.paper([n]) == paper_formula(model.config.get_text_config(), n)
+    # Layers that read fewer tokens cost their share of a shorter prompt.
+    assert flops.exact([100, 47]) == (flops.exact([100]) + flops.exact([47])) / 2
+
+
+def test_lengths_that_no_polynomial_foretells_are_counted(monkeypatch):
+    model, _ = RANDOM_MODELS["llava_onevision"]()
+    # As of a sliding window: linear from 40 tokens on.
+    monkeypatch.setattr("sharpv.bench.flops.llm_flops", lambda model, rows, n: (n * min(n, 40), 0))
+    assert [PrefillFlops(model).exact([n]) for n in (10, 40, 50)] == [100, 1600, 2000]

@@ -71,7 +71,12 @@ class FastV(Budgeted):
         Raises:
             InputError: attention that is missing or not finite.
         """
-        if attention is None or not bool(attention.isfinite().all()):
+        if attention is None:
+            raise InputError(
+                "method 'fastv' looks at the attention of the prompt's last token, and got none: use "
+                f"sharpv.attach, which reads it, or pass attention [{tokens}]"
+            )
+        if not bool(attention.isfinite().all()):
             raise InputError(
                 "got attention scores that hold NaN or infinity, by which no token can be chosen: check the "
                 "model's weights and its dtype (bfloat16 or float32 instead of float16)"
