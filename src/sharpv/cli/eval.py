@@ -24,7 +24,7 @@ __all__ = ["evaluate"]
 Number = TypeVar("Number", int, float)
 CLIPS = "clips"
 SUITES = ("shapesqa", CLIPS)
-QUESTIONS, QUESTIONS_IN_A_CONTEST = 200, 100
+QUESTIONS, QUESTIONS_IN_A_CONTEST = 200, 50
 
 Suite = Annotated[
     str, typer.Option(help="shapesqa: accuracy; clips: how far the logits on clips of yours are from dense.")
@@ -70,7 +70,7 @@ Stage2 = Annotated[bool, typer.Option("--stage-2", help="Of a contest: with stag
 Retention = Annotated[float, typer.Option(help="Share of tokens that the -budget conditions keep.")]
 Threshold = Annotated[float, typer.Option(help="Least importance that sharpv-threshold keeps.")]
 PerFamily = Annotated[
-    int | None, typer.Option(help="Questions of each family. [default: 200; 100 in a contest]")
+    int | None, typer.Option(help="Questions of each family. [default: 200; 50 in a contest]")
 ]
 ControlPerFamily = Annotated[
     int | None, typer.Option(help="The same for the controls. [default: 100 at most]")
