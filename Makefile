@@ -30,6 +30,7 @@ check: $(VENV)/.installed
 	$(BIN)/lint-imports
 	$(BIN)/python docs/check.py
 	$(BIN)/python docs/performance.py --check
+	$(BIN)/python docs/results.py --check
 
 # After `make test`: docs/supported.md says what its tests found.
 supported: $(VENV)/.installed

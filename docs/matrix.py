@@ -3,7 +3,6 @@
 Run from the repository's root, after `make test`: `python docs/matrix.py`, or with `--check`.
 """
 
-import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
@@ -11,11 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+from pages import filled
+
 from sharpv.hf.families import FAMILIES
 
 RESULTS = Path("build/tests.xml")
 PAGE = Path("docs/supported.md")
-TABLE = re.compile(r"(<!-- (\w+) by docs/matrix.py -->\n).*?(<!-- end -->)", re.DOTALL)
 
 MATRIX = {
     "off: `generate`": ("test_switched_off_is_bit_exact",),
@@ -126,7 +126,7 @@ def main() -> None:
             "them, and run all of `make test`"
         )
     made = {"matrix": matrix(cases), "requests": requests(cases)}
-    new = TABLE.sub(lambda found: found[1] + made[found[2]] + found[3], page)
+    new = filled(page, "docs/matrix.py", made.__getitem__)
     if sys.argv[1:] != ["--check"]:
         PAGE.write_text(new)
     elif new != page:

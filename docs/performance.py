@@ -6,15 +6,12 @@ docs/plots.py draws those of growth.
 """
 
 import json
-import re
-import sys
-from hashlib import sha256
 from pathlib import Path
 
+from pages import stale, write_or_check
 from tables import remaining_table, tables_of
 
 PAGE, RESULTS = Path("docs/performance.md"), Path("docs/performance")
-TABLES = re.compile(r"(<!-- ([\w.-]+) by docs/performance.py -->\n).*?(<!-- end -->)", re.DOTALL)
 REMAINING = "remaining"
 
 
@@ -36,28 +33,11 @@ def tables(name: str) -> str:
     return "\n".join(tables_of(json.loads(path.read_text()), name)) + "\n"
 
 
-def stale_plots() -> list[str]:
-    """Returns the pictures that are missing, or drawn from another result than the one beside them."""
-    return [
-        f"{plot} is not of {path}: run `python docs/plots.py` (pip install 'sharpv[viz]')"
-        for path in sorted(RESULTS.glob("growth-*.json"))
-        for plot in [path.with_suffix(".svg")]
-        if not plot.exists() or sha256(path.read_bytes()).hexdigest() not in plot.read_text()
-    ]
-
-
 def main() -> None:
     """Writes the page, or with `--check` fails where it or a picture says something else."""
-    page = PAGE.read_text()
-    new = TABLES.sub(lambda found: found[1] + tables(found[2]) + found[3], page)
-    if sys.argv[1:] != ["--check"]:
-        PAGE.write_text(new)
-        return
-    problems = stale_plots()
-    if new != page:
-        problems.append(f"{PAGE} does not say what its results say: run `python docs/performance.py`")
-    if problems:
-        sys.exit("\n".join(problems))
+    results = sorted(RESULTS.glob("growth-*.json"))
+    problems = [problem for path in results for problem in stale(path.with_suffix(".svg"), [path])]
+    write_or_check(PAGE, "docs/performance.py", tables, problems)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Draws the results of `sharpv bench growth` under docs/performance/, each as a picture beside it.
+"""Draws the results of `sharpv bench growth` under docs/performance/, and the contests of docs/results.md.
 
 Run from the repository's root: `python docs/plots.py`; needs matplotlib (`pip install 'sharpv[viz]'`). A
-picture holds the sha256 of its result, by which `docs/performance.py --check` tells it from that of another.
+picture stands beside its results and holds their sha256, by which `docs/performance.py --check` and
+`docs/results.py --check` tell it from that of others.
 """
 
 import json
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,15 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from pages import stamp
+from results import Contest, figure_path, figures
+
+from sharpv.cli.contest_plot import dense_bands, plot_lines
+from sharpv.viz.plots import STYLE, accuracy_plot, save
 
 RESULTS = Path("docs/performance")
 # Of the palette of Okabe and Ito, which the colour-blind can tell apart; so can grey print, by the markers.
 DENSE, PRUNED, SCORING, GUIDE = "#D55E00", "#0072B2", "#009E73", "#000000"
-STYLE = {
-    "svg.hashsalt": "sharpv",
-    "svg.fonttype": "none",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-}
 Point = dict[str, Any]
 
 
@@ -142,13 +137,14 @@ def main() -> None:
     """Draws every result."""
     mpl.rcParams.update(STYLE)
     for path in sorted(RESULTS.glob("growth-*.json")):
-        content = path.read_bytes()
-        metadata = {
-            "Date": None,
-            "Creator": "docs/plots.py",
-            "Source": f"sha256 {sha256(content).hexdigest()}",
-        }
-        draw(json.loads(content)).savefig(path.with_suffix(".svg"), metadata=metadata)
+        picture = draw(json.loads(path.read_bytes()))
+        save(picture, path.with_suffix(".svg"), "docs/plots.py", f"sha256 {stamp([path])}")
+    for name in figures():
+        contest = Contest.read(name)
+        dense = contest.dense
+        title = f"Accuracy in %, {dense.questions:,} questions about {dense.clips:,} clips, {contest.model}"
+        picture = accuracy_plot(plot_lines(contest.rows), dense_bands(contest.rows), title)
+        save(picture, figure_path(name), "docs/plots.py", f"sha256 {stamp(contest.paths)}")
 
 
 if __name__ == "__main__":

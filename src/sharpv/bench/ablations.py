@@ -22,6 +22,8 @@ MEMORY_THRESHOLDS = (-1.0, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 THRESHOLDS = (1.2, 1.4, 1.6, 1.8)
 COVERAGES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0)
 BUDGETS = (0.12, 0.25)
+OTHER_NUMBER: dict[str, Any] = {"budget": None, "rival": None}
+"""Of what keeps other numbers of tokens than the random one beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class RandomCounts(SharpV):
 
 
 def choose_ablations(names: Sequence[str]) -> tuple[Condition, ...]:
-    """Returns "dense" and the conditions of some ablations; SharpV as it is stands in each.
+    """Returns "dense", SharpV as it is, "random" and "uniform" with as many tokens, and some ablations.
 
     Args:
         names: some of `ABLATIONS`.
@@ -70,56 +72,75 @@ def choose_ablations(names: Sequence[str]) -> tuple[Condition, ...]:
     unknown = sorted(set(names) - set(ABLATIONS))
     if unknown or not names:
         raise ValueError(f"got ablations {', '.join(unknown) or 'none'}: accepted are {', '.join(ABLATIONS)}")
-    conditions = {DENSE: Condition(name=DENSE)}
+    chosen = [Condition(name=DENSE), *_beside(NO_STAGE_2)]
     for name in names:
-        conditions |= {condition.name: condition for condition in ABLATIONS[name]()}
-    return tuple(conditions.values())
+        chosen += ABLATIONS[name]()
+    return tuple({condition.name: condition for condition in chosen}.values())
+
+
+def _beside(config: SharpVConfig, suffix: str = "", **given: Any) -> list[Condition]:
+    """Returns SharpV, and what keeps as many tokens of each clip without a look at them."""
+    sharpv, rival = f"sharpv{suffix}", f"random{suffix}"
+    return [
+        _variant(sharpv, config, **given),
+        _variant(rival, method="random", match=sharpv, rival=None, **given),
+        _variant(f"uniform{suffix}", method="uniform", match=sharpv, rival=rival, **given),
+    ]
 
 
 def _tokens() -> list[Condition]:
     """Scoring against random tokens, with the same number in each frame."""
-    return [_variant("sharpv"), _variant("random tokens, same counts", method=RandomTokens())]
+    return [_variant("random-tokens", method=RandomTokens())]
 
 
 def _counts() -> list[Condition]:
     """Counts that the video decides against random ones, with the same sum."""
-    return [_variant("sharpv"), _variant("random counts", method=RandomCounts())]
+    return [_variant("random-counts", method=RandomCounts())]
 
 
 def _weights() -> list[Condition]:
-    return [_variant(f"w = {w:g}", replace(NO_STAGE_2, spatial_weight=w)) for w in WEIGHTS]
+    return [_variant(f"w={w:g}", replace(NO_STAGE_2, spatial_weight=w)) for w in WEIGHTS]
 
 
 def _memory() -> list[Condition]:
     """Of stage 2 alone: the first word of an answer is read before a layer gives anything up."""
     config = SharpVConfig(retention=1.0)
-    return [_variant(f"M = {m:g}", replace(config, memory_threshold=m)) for m in MEMORY_THRESHOLDS]
+    return [
+        _variant(f"M={m:g}", replace(config, memory_threshold=m), **OTHER_NUMBER) for m in MEMORY_THRESHOLDS
+    ]
 
 
 def _threshold() -> list[Condition]:
     """Each K beside the same number of tokens of the same clip, shared by the video's motion."""
     pairs = []
     for k in THRESHOLDS:
-        name = f"K = {k:g}"
+        name = f"K={k:g}"
         pairs += [
-            _variant(name, replace(NO_STAGE_2, threshold=k)),
-            _variant(f"as many as K = {k:g}", match=name),
+            _variant(name, replace(NO_STAGE_2, threshold=k), **OTHER_NUMBER),
+            _variant(f"as-many-as-K={k:g}", match=name, **OTHER_NUMBER),
         ]
-    return [_variant("sharpv"), *pairs]
+    return pairs
 
 
 def _coverage() -> list[Condition]:
-    return [
-        _variant(
-            f"coverage {c:g}{', diversity' if diverse else ''}@{100 * budget:g}%",
-            replace(NO_STAGE_2, retention=budget, coverage=c, diversity=diverse),
-            budget=budget,
-        )
-        for budget in BUDGETS
-        for c in COVERAGES
-        for diverse in (False, True)
-        if not (diverse and c == 1)
-    ]
+    """Shares of anchors, with and without diversity, at two budgets."""
+    conditions = []
+    for budget in BUDGETS:
+        suffix, config = f"@{100 * budget:g}%", replace(NO_STAGE_2, retention=budget)
+        conditions += _beside(config, suffix, budget=budget)
+        conditions += [
+            _variant(
+                f"coverage={c:g}{'+diversity' if diverse else ''}{suffix}",
+                replace(config, coverage=c, diversity=diverse),
+                budget=budget,
+                rival=f"random{suffix}",
+            )
+            for c in COVERAGES
+            for diverse in (False, True)
+            # Nothing is left to choose where all are anchors; without any, it is the paper's rule.
+            if (c, diverse) != (0, False) and not (diverse and c == 1)
+        ]
+    return conditions
 
 
 ABLATIONS: dict[str, Callable[[], list[Condition]]] = {
@@ -134,7 +155,8 @@ ABLATIONS: dict[str, Callable[[], list[Condition]]] = {
 
 
 def _variant(name: str, config: SharpVConfig = NO_STAGE_2, **given: Any) -> Condition:
-    values: dict[str, Any] = {"name": name, "contestant": name, "config": config, "budget": ADAPTIVE}
+    values: dict[str, Any] = {"name": name, "contestant": name.partition("@")[0], "config": config}
+    values |= {"budget": ADAPTIVE, "rival": "random"}
     return Condition(**values | given)
 
 

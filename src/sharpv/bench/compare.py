@@ -1,16 +1,18 @@
 """Two results of the same bench side by side: what changed, and whether the spreads tell it from noise."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sharpv.errors import InputError
 
-__all__ = ["Comparison", "Row", "compare", "load_result"]
+__all__ = ["Comparison", "Row", "compare", "flat", "load_result"]
 
 BENCHES = ("latency", "growth", "scoring")
+SUITES = ("shapesqa",)
+SUMMARY = "summary.json"
 SETTINGS = {
     "latency": ("device", "device_name", "threads", "versions", "python", "commit", "spec", "card"),
     "growth": ("device", "device_name", "threads", "versions", "python", "commit", "spec", "card"),
@@ -77,29 +79,41 @@ class Comparison:
 
 
 def load_result(path: str | Path) -> dict[str, Any]:
-    """Reads what a bench wrote: one JSON object, alone or as the last line of its output.
+    """Reads what a bench or `sharpv eval` wrote: one JSON object, alone or as the last line of its output.
+
+    Args:
+        path: of the file, or of the folder of `sharpv eval -o`.
+
+    Returns:
+        The result: of a bench with the key `bench`, of `sharpv eval` with the key `suite`.
 
     Raises:
-        InputError: no such file, no JSON, or not of a bench that can be compared.
+        InputError: no such file, no JSON, or nothing that can be compared.
     """
+    path = Path(path)
+    if path.is_dir():
+        path /= SUMMARY
     try:
-        lines = Path(path).read_text().strip().splitlines()
+        lines = path.read_text().strip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read {str(path)!r}: {reason}; give a file that a bench wrote") from error
-    result = None
+        raise InputError(
+            f"cannot read {str(path)!r}: {reason}; give a file that a bench wrote, or the folder of a "
+            "`sharpv eval -o` that has ended"
+        ) from error
     for text in ("\n".join(lines), lines[-1] if lines else ""):
         try:
             result = json.loads(text)
-            break
         except json.JSONDecodeError:
             continue
-    if not isinstance(result, dict) or result.get("bench") not in BENCHES:
-        raise InputError(
-            f"got {str(path)!r}, which does not end in the JSON of `sharpv bench "
-            f"{'` or `sharpv bench '.join(BENCHES)}`: write one with -o, or redirect the bench's stdout"
-        )
-    return result
+        if isinstance(result, dict) and (result.get("bench") in BENCHES or result.get("suite") in SUITES):
+            return result
+    accepted = [f"`sharpv bench {bench}`" for bench in BENCHES]
+    accepted += [f"`sharpv eval --suite {suite}`" for suite in SUITES]
+    raise InputError(
+        f"got {str(path)!r}, which does not end in the JSON of {' or '.join(accepted)}: write one with -o, "
+        "or redirect the command's stdout"
+    )
 
 
 def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> Comparison:
@@ -190,20 +204,26 @@ def _spread(value: Any) -> Spread:
 
 
 def _settings(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what a result was measured with, nested names joined by dots."""
-    flat: dict[str, Any] = {}
+    """Returns what a result was measured with."""
+    return flat({name: result.get(name) for name in SETTINGS[result["bench"]]}, without=(MEASURED,))
 
-    def add(name: str, value: Any) -> None:
+
+def flat(values: Mapping[str, Any], without: Collection[str] = ()) -> dict[str, Any]:
+    """Returns values by name, those of inner mappings by names joined by dots.
+
+    Args:
+        values: nested as deep as they are.
+        without: names that are left out, wherever they stand.
+    """
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in without:
+            continue
         if isinstance(value, Mapping):
-            for key, inner in value.items():
-                if key != MEASURED:
-                    add(f"{name}.{key}", inner)
+            found |= {f"{name}.{key}": inner for key, inner in flat(value, without).items()}
         else:
-            flat[name] = value
-
-    for name in SETTINGS[result["bench"]]:
-        add(name, result.get(name))
-    return flat
+            found[name] = value
+    return found
 
 
 def _pairs(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:

@@ -3,7 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sharpv.bench.contest_table import contest_rows
 from sharpv.cli import output
+from sharpv.cli.contest_show import show_rows
+from sharpv.cli.percent import difference, interval, percent, span
 
 __all__ = ["show", "show_contest"]
 
@@ -17,66 +20,13 @@ MIXES = "each scene type has its own mix of questions: compare conditions within
 COLUMNS_AT_ONCE = 5
 
 
-CONTEST_NOTES = (
-    "accuracy in %, the mean of the families; against dense on the same questions; 95 % intervals over clips",
-    "tokens %: of the video's, that enter the LLM; layers %: that a layer reads, the mean over layers",
-    "scoring: median ms per clip; prefill, FLOPs, cache: of a question's prefill, in % of dense",
-    NOTES[-1],
-)
-
-
 def show_contest(summary: dict[str, Any]) -> None:
     """Prints one row per condition of a contest: what was kept, how often it was right, what it cost.
 
     Args:
         summary: from `sharpv.bench.accuracy.run`.
     """
-    conditions = summary["conditions"]
-    columns = ("condition", "tokens %", "layers %", "accuracy", "against dense", "agreement")
-    stage_2 = any(found["cost"]["dropped"] for found in conditions.values())
-    output.table(
-        (*columns, "scoring", "prefill", "FLOPs", "cache", *(("layers out",) if stage_2 else ())),
-        [
-            _contest_row(name, found) + ([_layers_out(found["cost"])] if stage_2 else [])
-            for name, found in conditions.items()
-        ],
-    )
-    output.answer("")
-    families = next(iter(conditions.values()))["families"]
-    output.table(
-        ("accuracy %", *families, "facts in captions"),
-        [
-            [
-                name,
-                *(f"{100 * share['value']:.0f}" for share in found["families"].values()),
-                _percent(found["caption_facts"]),
-            ]
-            for name, found in conditions.items()
-        ],
-    )
-    counts = sorted({str(share["n"]) for share in families.values()})
-    output.answer(f"of {' or '.join(counts)} questions each; intervals are in --json and `sharpv compare`")
-    output.answer("")
-    for note in CONTEST_NOTES:
-        output.answer(note)
-
-
-def _contest_row(name: str, found: dict[str, Any]) -> list[str]:
-    cost, times = found["cost"], found["cost"]["times"]
-    against, scoring = found["against_dense"], times["scoring_ms"]
-    kept, layers = cost["kept_share"], cost["layer_share"]
-    return [
-        name,
-        _percent(kept["mean"]) if kept else "-",
-        _percent(layers["mean"]) if layers else "-",
-        _share({"value": found["macro"], **found["macro_interval"]}),
-        "-" if against is None else _difference(against),
-        _percent(found["agreement"]),
-        "-" if scoring is None else f"{scoring['median']:.2f}",
-        _percent(times["prefill_of_dense"]["median"]) if times["prefill_of_dense"] else "-",
-        _percent(cost["flops"]["exact_of_dense"]),
-        _percent(cost["cache_bytes"] / cost["dense_cache_bytes"]) if cost["dense_cache_bytes"] else "-",
-    ]
+    show_rows(contest_rows([("", summary)]), by_family=True)
 
 
 def show(summary: dict[str, Any]) -> None:
@@ -128,7 +78,7 @@ def _family_rows(conditions: dict[str, Any], names: Sequence[str]) -> list[list[
     means = [{"value": column["macro"], **column["macro_interval"]} for column in columns]
     rows.append(["mean of families", "", "", *map(_share, means)])
     if columns[0]["caption_facts"] is not None:
-        rows.append(["facts in captions", "", "", *(_percent(column["caption_facts"]) for column in columns)])
+        rows.append(["facts in captions", "", "", *(percent(column["caption_facts"]) for column in columns)])
     return rows
 
 
@@ -153,7 +103,7 @@ def _by_scene(columns: Sequence[dict[str, Any]], cell: Callable[[dict[str, Any]]
 def _kept_rows(conditions: dict[str, Any], names: Sequence[str]) -> list[list[str]]:
     costs = [conditions[name]["cost"] for name in names]
     return [
-        [scene, str(clips), *(_percent(cost["kept_share_by_scene"][scene]) for cost in costs)]
+        [scene, str(clips), *(percent(cost["kept_share_by_scene"][scene]) for cost in costs)]
         for scene, clips in costs[0]["clips_by_scene"].items()
     ]
 
@@ -161,15 +111,11 @@ def _kept_rows(conditions: dict[str, Any], names: Sequence[str]) -> list[list[st
 def _cost_row(name: str, condition: dict[str, Any]) -> list[str]:
     cost, dense = condition["cost"], condition["cost"]["dense_cache_bytes"]
     share = cost["kept_share"]
-    kept = ("-", "-") if share is None else (_percent(share["mean"]), _range(share["min"], share["max"]))
-    cache = _percent(cost["cache_bytes"] / dense) if dense and share else "-"
+    kept = ("-", "-") if share is None else (percent(share["mean"]), span(share["min"], share["max"]))
+    layers = f"{sum(cost['dropped']):.1f} of {len(cost['dropped'])}" if cost["dropped"] else "-"
+    cache = percent(cost["cache_bytes"] / dense) if dense and share else "-"
     against = (*_against(condition["against_dense"]), *_against(condition["against_random"]))
-    return [name, *kept, cache, _layers_out(cost), *against]
-
-
-def _layers_out(cost: dict[str, Any]) -> str:
-    """Returns how many layers gave up their video, a mean over questions."""
-    return f"{sum(cost['dropped']):.1f} of {len(cost['dropped'])}" if cost["dropped"] else "-"
+    return [name, *kept, cache, layers, *against]
 
 
 def _against(comparison: dict[str, Any] | None) -> tuple[str, str]:
@@ -177,16 +123,14 @@ def _against(comparison: dict[str, Any] | None) -> tuple[str, str]:
 
 
 def _difference(comparison: dict[str, Any]) -> str:
-    low, high = comparison["low"], comparison["high"]
-    interval = "" if low is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
-    return f"{100 * comparison['difference']:+.1f}{interval}"
+    return difference(comparison["difference"], comparison["low"], comparison["high"])
 
 
 def _constants(columns: Sequence[dict[str, Any]], family: str) -> str:
     """Returns what the best constant would get, in the order of `_counts`: of the same questions each."""
     constants = {column["families"][family]["n"]: column["best_constant"].get(family) for column in columns}
     return "/".join(
-        _percent(constants[n]) for n in sorted(constants, reverse=True) if constants[n] is not None
+        percent(constants[n]) for n in sorted(constants, reverse=True) if constants[n] is not None
     )
 
 
@@ -197,12 +141,4 @@ def _counts(shares: Sequence[dict[str, Any]]) -> str:
 
 
 def _share(share: dict[str, Any]) -> str:
-    return f"{_percent(share['value'])} ({_range(share['low'], share['high'])})"
-
-
-def _range(low: float, high: float) -> str:
-    return f"{100 * low:.0f}-{100 * high:.0f}"
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f}"
+    return interval(share["value"], share["low"], share["high"])

@@ -100,9 +100,14 @@ def terminal() -> Terminal:
     )
 
 
-def show(items: "Iterable[RenderableType]") -> None:
-    """Prints texts, and the tables and pictures of rich."""
-    console = _console()
+def show(items: "Iterable[RenderableType]", width: int | None = None) -> None:
+    """Prints texts, and the tables and pictures of rich.
+
+    Args:
+        items: from top to bottom.
+        width: columns after which lines break; None takes the terminal's.
+    """
+    console = _console(width)
     with console.capture() as page:
         for item in items:
             console.print(item)
@@ -110,10 +115,15 @@ def show(items: "Iterable[RenderableType]") -> None:
     print("\n".join(line.rstrip() for line in page.get().splitlines()), flush=True)
 
 
-def _console() -> "Console":
+def _console(width: int | None = None) -> "Console":
     from rich.console import Console
 
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     return Console(
-        file=sys.stdout, color_system="auto" if coloured else None, highlight=False, markup=False, emoji=False
+        file=sys.stdout,
+        width=width,
+        color_system="auto" if coloured else None,
+        highlight=False,
+        markup=False,
+        emoji=False,
     )
