@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from sharpv import SharpVConfig
-from sharpv.bench.accuracy import run
+from sharpv.bench.accuracy import fitting, run
 from sharpv.bench.conditions import Condition
 from sharpv.bench.contest import ALL_METHODS, CONTESTANTS, choose_contest
 from sharpv.core import score
 from sharpv.core.select import top_mask
+from sharpv.hf.ask import VideoModel
 from sharpv.methods import METHODS, Selection
+from sharpv.tiny.random import RANDOM_MODELS
 from tests.bench.conftest import small
 from tests.bench.test_resume import without_times
 
@@ -117,6 +119,22 @@ def test_costs_are_those_of_what_was_kept(contest):
         assert (scored is None) == (name == "dense")
         assert cost["times"]["prefill_ms"]["median"] > 0
         assert cost["layer_share"]["mean"] == pytest.approx(cost["kept_share"]["mean"])
+
+
+def test_a_model_of_the_box_runs_all_methods_at_all_budgets(toy):
+    everyone = choose_contest([ALL_METHODS], [0.05, 0.5, "adaptive"])
+    assert fitting(toy, everyone) == (everyone, {})
+
+
+def test_what_a_model_cannot_run_is_left_out_with_the_reason():
+    model, processor = RANDOM_MODELS["video_llama_3"]()
+    some = choose_contest(["evs", "visionzip", "fastv"], [0.25, 0.5])
+    fit, refused = fitting(VideoModel("random", model, processor), some)
+    assert [condition.name for condition in fit] == [
+        condition.name for condition in some if condition.contestant != "visionzip"
+    ]
+    assert list(refused) == ["visionzip"]
+    assert "whose tower is not read" in refused["visionzip"]
 
 
 class Worst:

@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from sharpv.bench.ask_clip import ask_clip
 from sharpv.bench.asking import as_video, batches
+from sharpv.bench.chosen import on_clip
 from sharpv.bench.conditions import Condition, Frames
 from sharpv.bench.encode_once import encode_once
 from sharpv.bench.flops import PrefillFlops
@@ -34,6 +34,9 @@ from sharpv.video import Sampling, Video, read_video
 __all__ = ["draw", "fitting", "run", "show"]
 
 SCHEMA_VERSION = 2
+SOME_SHARE = 0.5
+"""Of the tokens, where only a run says which."""
+
 # 22 of 100 clips ask the rarest family.
 FEWEST_CLIPS, CLIPS_PER_QUESTION = 100, 8
 Clip = NDArray[np.uint8]
@@ -88,9 +91,9 @@ def fitting(
     """
     refused: dict[str, str] = {}
     for condition in conditions:
-        config = replace(condition.config, images_as_frames=True)
+        config, pruner = on_clip(condition, "", None if condition.match is None else SOME_SHARE)
         try:
-            attach(loaded.model, config, method=condition.method).detach()
+            attach(loaded.model, config, method=pruner).detach()
         except InputError as error:
             refused[condition.contestant or condition.name] = str(error)
     fit = (each for each in conditions if (each.contestant or each.name) not in refused)
