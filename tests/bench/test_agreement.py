@@ -19,7 +19,7 @@ from sharpv.bench.agreement_records import AgreementRecord
 from sharpv.bench.agreement_spec import QUESTIONS, TOY_QUESTIONS, AgreementSpec, default_questions
 from sharpv.bench.clips import check_clips
 from sharpv.bench.conditions import Condition
-from sharpv.bench.contest import choose_contest
+from sharpv.bench.contest import CONTESTANTS, choose_contest
 from sharpv.config import SharpVConfig
 from sharpv.core.scores import score
 from sharpv.hf.ask import VideoModel, build_inputs, unknown_words
@@ -193,7 +193,7 @@ def test_the_vision_tower_runs_once_for_each_clip(toy, files, monkeypatch):
 def test_one_frame_of_one_clip(toy, tmp_path):
     frames = render_clip(next(iterate("test", frames=FRAMES)).scene)
     write_video(frames[:1], tmp_path / "one.mp4")
-    contest = choose_contest(["all"], (0.25,))
+    contest = choose_contest([name for name in CONTESTANTS if name != "fastv"], (0.25,))
     clips = check_clips([tmp_path / "one.mp4"], 8)
     summary = run(toy, clips, spec(conditions=contest, frames=8))
     assert {name: found["kl"]["low"] for name, found in summary["conditions"].items()} == dict.fromkeys(
@@ -346,6 +346,7 @@ def test_the_toy_is_asked_what_it_knows(toy):
             {"conditions": (CONTEST[0], replace(CONTEST[1], config=SharpVConfig(retention=0.5)))},
             "memory_threshold=0.2, which acts only on what is read after .*: set it to None",
         ),
+        ({"conditions": choose_contest(["fastv"], [0.5])}, "chooses by the prompt's last token"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

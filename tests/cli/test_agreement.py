@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 import sharpv
 from sharpv.bench import agreement
-from sharpv.bench.contest import choose_contest
+from sharpv.bench.contest import CONTESTANTS, choose_contest
 from sharpv.cli.agreement import evaluate_clips
+from sharpv.cli.app import app
 from sharpv.shapesqa import iterate, render_clip
 from sharpv.shapesqa.files import write_clip
 
@@ -99,3 +101,14 @@ def test_an_interrupted_run_says_how_to_go_on(files, tmp_path, monkeypatch, caps
     with pytest.raises(KeyboardInterrupt):
         evaluate_clips(files, CONTEST, [QUESTION], out=tmp_path)
     assert "the same command goes on from there" in capsys.readouterr().err
+
+
+def test_all_methods_but_those_that_cannot_take_part(files):
+    result = CliRunner().invoke(
+        app,
+        ["eval", *map(str, files[:1]), "--suite", "clips", "--question", QUESTION, "--frames", "2", "--json"],
+    )
+    assert result.exit_code == 0, result.output
+    contestants = {found["contestant"] for found in json.loads(result.stdout)["conditions"].values()}
+    assert contestants == {None, *CONTESTANTS} - {"fastv"}
+    assert "without fastv: it chooses by the prompt's last token" in " ".join(result.stderr.split())

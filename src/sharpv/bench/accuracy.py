@@ -82,9 +82,14 @@ def run(
 
 
 def fitting(
-    loaded: VideoModel, conditions: Sequence[Condition]
-) -> tuple[tuple[Condition, ...], dict[str, str]]:
-    """Returns the conditions that a model can run, and why it cannot run the others, by what they are called.
+    loaded: VideoModel, conditions: Sequence[Condition], warn: Callable[[str], None]
+) -> tuple[Condition, ...]:
+    """Returns the conditions that a model can run.
+
+    Args:
+        loaded: the model.
+        conditions: of a contest.
+        warn: takes a line for each method that is left out, with the reason.
 
     Raises:
         AttachError: a session is attached to the model.
@@ -96,8 +101,9 @@ def fitting(
             attach(loaded.model, config, method=pruner).detach()
         except InputError as error:
             refused[condition.contestant or condition.name] = str(error)
-    fit = (each for each in conditions if (each.contestant or each.name) not in refused)
-    return tuple(fit), refused
+    for contestant, reason in refused.items():
+        warn(f"without {contestant}: {reason}")
+    return tuple(each for each in conditions if (each.contestant or each.name) not in refused)
 
 
 def draw(spec: AccuracySpec, per_family: int) -> list[Sample]:

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sharpv.bench.conditions import Condition, require_order
+from sharpv.methods import InLLMPruner, find_pruner
 from sharpv.shapesqa.questions import CAPTION, ORDER
 from sharpv.tiny.load import TOY_PREFIX
 
-__all__ = ["QUESTIONS", "TOY_QUESTIONS", "AgreementSpec", "default_questions"]
+__all__ = ["QUESTIONS", "TOY_QUESTIONS", "AgreementSpec", "asks_the_prompt", "default_questions"]
 
 QUESTIONS = (
     "Describe the video.",
@@ -42,13 +43,19 @@ def default_questions(model: str) -> tuple[str, ...]:
     return tuple(TOY_QUESTIONS.values()) if model.startswith(TOY_PREFIX) else QUESTIONS
 
 
+def asks_the_prompt(condition: Condition) -> bool:
+    """Says whether a method chooses by the last token of the pass, which here is one of the answer."""
+    pruner = find_pruner(condition.method)
+    return isinstance(pruner, InLLMPruner) and pruner.reads_attention
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgreementSpec:
     """What is asked about every clip, and under what.
 
     Attributes:
-        conditions: from `choose_contest`. Those with stage 2 are refused: prompt and answer are read in one
-            pass, and stage 2 acts on what is read after the pass of the video.
+        conditions: from `choose_contest`. Prompt and answer are read in one pass, so those with stage 2 are
+            refused, which acts on what is read after the pass of the video, and those with `asks_the_prompt`.
         questions: at least one, each once.
         frames: of each clip, at least 1.
         max_new_tokens: the most tokens of an answer, its end included.
@@ -82,6 +89,11 @@ class AgreementSpec:
                 raise ValueError(
                     f"condition {condition.name!r} has memory_threshold={condition.config.memory_threshold}, "
                     "which acts only on what is read after the pass of the video: set it to None"
+                )
+            if asks_the_prompt(condition):
+                raise ValueError(
+                    f"condition {condition.name!r} chooses by the prompt's last token, but prompt and answer "
+                    "are read in one pass here: leave it out"
                 )
 
     def to_dict(self) -> dict[str, Any]:

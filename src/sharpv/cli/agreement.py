@@ -1,6 +1,7 @@
 """`sharpv eval --suite clips`: how far pruning moves what a model says about clips without labels."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,15 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate_clips"]
 
+PROMPT_AND_ANSWER = "it chooses by the prompt's last token, but prompt and answer are read in one pass here"
+
 
 def evaluate_clips(
     clips: Sequence[Path],
     conditions: "Sequence[Condition]",
     questions: Sequence[str] = (),
     *,
+    everyone: bool = False,
     frames: int = 8,
     max_new_tokens: int = 8,
     model: str | None = None,
@@ -37,6 +41,7 @@ def evaluate_clips(
         clips: files, all of which are read before the model is loaded.
         conditions: from `choose_contest`.
         questions: about each clip; none are those of `default_questions`.
+        everyone: leaves out what cannot take part, with a warning, instead of failing.
         frames: of each clip.
         max_new_tokens: the most tokens of an answer.
         model: as for `load_model`; None is the toy in the box.
@@ -48,13 +53,18 @@ def evaluate_clips(
     Raises:
         BadParameter: no clips, or a value outside its range.
     """
-    from sharpv.bench.agreement_spec import AgreementSpec, default_questions
+    from sharpv.bench.agreement_spec import AgreementSpec, asks_the_prompt, default_questions
     from sharpv.bench.clips import check_clips
     from sharpv.hf.ask import DEFAULT_MODEL
 
     if not clips:
         raise typer.BadParameter("give one or more video files, such as `sharpv eval --suite clips a.mp4`")
     name = DEFAULT_MODEL if model is None else model
+    if everyone:
+        asking = {each.contestant: None for each in conditions if asks_the_prompt(each)}
+        conditions = [each for each in conditions if each.contestant not in asking]
+        for contestant in asking:
+            output.warn(f"without {contestant}: {PROMPT_AND_ANSWER}")
     try:
         spec = AgreementSpec(
             conditions=tuple(conditions),
@@ -66,7 +76,7 @@ def evaluate_clips(
         raise typer.BadParameter(str(error)) from None
     output.progress("reading the clips ...")
     checked = check_clips(clips, frames)
-    summary = _run(name, dtype, device, checked, spec, out)
+    summary = _run(name, dtype, device, checked, spec, everyone, out)
     if json:
         output.result(summary)
     else:
@@ -79,14 +89,18 @@ def _run(
     device: str | None,
     clips: "Sequence[Clip]",
     spec: "AgreementSpec",
+    everyone: bool,
     out: Path | None,
 ) -> dict[str, Any]:
     """Loads the model, compares, and returns the summary."""
+    from sharpv.bench.accuracy import fitting
     from sharpv.bench.agreement import run
     from sharpv.hf.ask import load_model
 
     output.progress(f"loading {name} ...")
     loaded = load_model(name, dtype or ("float32" if name.startswith(TOY_PREFIX) else "auto"), device)
+    if everyone:
+        spec = replace(spec, conditions=fitting(loaded, spec.conditions, output.warn))
     output.progress(f"asking {len(spec.questions)} questions about each of {len(clips)} clips ...")
     try:
         return run(loaded, clips, spec, out, log=output.progress)

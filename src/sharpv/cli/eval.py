@@ -135,11 +135,13 @@ def evaluate(
     if suite not in SUITES:
         raise typer.BadParameter(f"{suite!r} is none of {', '.join(SUITES)}", param_hint="--suite")
     contest = _contest(methods, budgets, seeds, stage_2, ablation or [], bool(condition))
+    everyone = methods is None or ALL in _listed(methods)
     if suite == CLIPS:
         evaluate_clips(
             clips or (),
-            contest or _contest("all", budgets, seeds, False, [], False) or (),
+            contest or _contest(ALL, budgets, seeds, False, [], bool(condition)) or (),
             question or (),
+            everyone=everyone,
             frames=frames,
             model=model,
             dtype=dtype,
@@ -164,7 +166,7 @@ def evaluate(
         rows=rows,
         seed=seed,
     )
-    summary = _run(model, dtype, device, spec, methods, out)
+    summary = _run(model, dtype, device, spec, everyone and bool(methods), out)
     if json:
         output.result(summary)
     elif contest:
@@ -243,7 +245,7 @@ def _run(
     dtype: str | None,
     device: str | None,
     spec: "AccuracySpec",
-    methods: str | None,
+    everyone: bool,
     out: Path | None,
 ) -> dict[str, Any]:
     """Loads the model, asks it, and returns the summary."""
@@ -253,11 +255,8 @@ def _run(
     name = DEFAULT_MODEL if model is None else model
     output.progress(f"loading {name} ...")
     loaded = load_model(name, dtype or ("float32" if name.startswith(TOY_PREFIX) else "auto"), device)
-    if methods is not None and ALL in _listed(methods):
-        fit, refused = fitting(loaded, spec.conditions)
-        spec = replace(spec, conditions=fit)
-        for contestant, reason in refused.items():
-            output.warn(f"without {contestant}: {reason}")
+    if everyone:
+        spec = replace(spec, conditions=fitting(loaded, spec.conditions, output.warn))
     output.progress(f"asking {spec.per_family} questions of each of {len(spec.families)} families ...")
     try:
         return run(loaded, spec, out, log=output.progress)
