@@ -14,8 +14,9 @@ _ROUNDING = 1e-6
 def diverse_mask(features: Tensor, importance: Tensor, chosen: Tensor, counts: Tensor) -> Tensor:
     """Fills each frame up, each time with the token of the largest `I (1 - cos)` to its nearest chosen one.
 
-    A frame of which nothing is chosen starts with its largest I. All frames go in step: `max k_t` steps of
-    O(n f d), and a copy of the video; no matrix of pairs. The cosine with a zero vector is 0.
+    A frame of which nothing is chosen starts with its largest I. O(k_t f d) for frame t, which stays in the
+    cache of a CPU meanwhile; no matrix of all pairs. The cosine with a zero vector is 0. On a GPU the call
+    waits for the device once.
 
     Args:
         features: `[n frames, f tokens, d]`, finite.
@@ -26,35 +27,43 @@ def diverse_mask(features: Tensor, importance: Tensor, chosen: Tensor, counts: T
     Returns:
         bool `[n, f]`, with `counts` true per row. Ties: the lower index.
     """
-    units = _units(features)
-    chosen, left = chosen.clone(), counts.to(chosen.device) - chosen.sum(1)
-    # 1 - cos to the nearest chosen token; infinite where there is none.
-    apart = torch.full_like(importance, torch.inf)
-    for rank in range(int(chosen.sum(1).max())):
-        picks = (chosen.cumsum(1) > rank).long().argmax(1)
-        has = (chosen.sum(1) > rank).unsqueeze(1)
-        apart = torch.where(has, torch.minimum(apart, _distances(units, picks)), apart)
-    for step in range(int(left.max())):
-        gain = importance * torch.where(apart.isinf(), 1, apart)
-        picks = gain.masked_fill(chosen, -1).argmax(1)
-        chosen |= torch.zeros_like(chosen).scatter_(1, picks[:, None], (left > step)[:, None])
-        apart = torch.minimum(apart, _distances(units, picks))
-    return chosen
+    filled = chosen.clone()
+    first = chosen.sum(1)
+    numbers = zip(first.tolist(), (counts.to(first.device) - first).tolist(), strict=True)
+    for t, (anchors, left) in enumerate(numbers):
+        if left:
+            _fill(_units(features[t]), importance[t], filled[t], anchors, left)
+    return filled
 
 
-def _distances(units: Tensor, picks: Tensor) -> Tensor:
-    """Returns float32 `[n, f]`: 1 - cos of every token to one of its frame, `picks [n]`."""
-    picked = units[torch.arange(len(units), device=units.device), picks]
-    distances = 1 - torch.bmm(units, picked.unsqueeze(-1)).squeeze(-1)
+def _fill(units: Tensor, importance: Tensor, chosen: Tensor, anchors: int, left: int) -> None:
+    """Chooses `left` more tokens of one frame, in place."""
+    # 1 - cos to the nearest chosen token; where there is none, importance decides alone.
+    apart = torch.ones_like(importance)
+    if anchors:
+        # As many as are known to be chosen: a mask as an index would make a GPU wait.
+        places = chosen.to(torch.uint8).argsort(descending=True, stable=True)[:anchors]
+        apart = _distances(units, units[places]).amin(1)
+    for step in range(left):
+        gain = (importance * apart).masked_fill(chosen, -1)
+        pick = gain.argmax(0, keepdim=True)
+        chosen.index_fill_(0, pick, True)
+        nearest = _distances(units, units[pick]).squeeze(1)
+        apart = torch.minimum(apart, nearest) if anchors or step else nearest
+
+
+def _distances(units: Tensor, others: Tensor) -> Tensor:
+    """Returns float32 `[f, k]`: 1 - cos of every token of a frame to each of k tokens."""
+    distances = 1 - units @ others.T
     return distances.masked_fill(distances < _ROUNDING, 0).float()
 
 
-def _units(features: Tensor) -> Tensor:
-    """Returns the unit vectors `[n, f, d]`, zero for zero vectors, in a precision that holds the norms."""
-    vectors = features.to(working_dtype(features))
+def _units(frame: Tensor) -> Tensor:
+    """Returns the unit vectors `[f, d]`, zero for zero vectors, in a precision that holds the norms."""
+    vectors = frame.to(working_dtype(frame))
     norms = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     if not norms_in_range(norms).all():
-        vectors = features.double()
+        vectors = frame.double()
         norms = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     units: Tensor = vectors / norms.masked_fill(norms == 0, 1)
     return units
