@@ -56,6 +56,13 @@ def test_every_ablation_holds_the_rule_as_it_is():
         assert plain in settings
 
 
+def test_random_is_the_rival_of_all_that_keep_as_many_tokens():
+    for condition in choose_ablations(["tokens", "coverage"]):
+        budget = condition.name.partition("@")[1:]
+        blind = condition.name.startswith(("dense", "random@")) or condition.name == "random"
+        assert condition.rival == (None if blind else "".join(("random", *budget)))
+
+
 def test_all_of_them_together_hold_each_condition_once():
     names = [condition.name for condition in choose_ablations(list(ABLATIONS))]
     assert len(set(names)) == len(names)

@@ -82,7 +82,7 @@ def _beside(config: SharpVConfig, suffix: str = "", **given: Any) -> list[Condit
     """Returns SharpV, and what keeps as many tokens of each clip without a look at them."""
     sharpv, rival = f"sharpv{suffix}", f"random{suffix}"
     return [
-        _variant(sharpv, config, **given),
+        _variant(sharpv, config, rival=rival, **given),
         _variant(rival, method="random", match=sharpv, rival=None, **given),
         _variant(f"uniform{suffix}", method="uniform", match=sharpv, rival=rival, **given),
     ]
