@@ -24,7 +24,6 @@ from sharpv.cli.contest_show import (
     CONDITION,
     COST,
     METHOD,
-    NONE,
     STAGE_2,
     TOKENS,
     Columns,
@@ -194,12 +193,12 @@ def clips_part(name: str, wanted: str = "") -> str:
         at = condition.partition("@")[2].partition("#")[0]
         if wanted and at not in ("", wanted):
             continue
-        kl, same, kept = found["kl"], found["agreement"], found["cost"]["kept_share"]
+        kl, same, cost = found["kl"], found["agreement"], found["cost"]
         ends = "" if kl["low"] is None else f" ({kl['low']:.3f}-{kl['high']:.3f})"
         agreement = interval(same["value"], same["low"], same["high"])
-        share = NONE if kept is None else percent(kept["mean"])
-        lines.append([condition, share, f"{kl['mean']:.3f}{ends}", agreement, f"{same['n']:,}"])
-    head = ["condition", "tokens %", "KL, nats per token", "agreement %", "n tokens"]
+        shares = [percent(cost[share]["mean"]) for share in ("kept_share", "layer_share")]
+        lines.append([condition, *shares, f"{kl['mean']:.3f}{ends}", agreement, f"{same['n']:,}"])
+    head = ["condition", "tokens %", "layers %", "KL, nats per token", "agreement %", "n tokens"]
     return f"{markdown(head, lines)}\n{summary['clips']} clips, by `{summary['command']}`."
 
 

@@ -75,7 +75,7 @@ def of_clips(found: dict[str, Any]) -> dict[str, Any]:
     return {
         "kl": {key: found["kl"][key] for key in ("mean", "low", "high")},
         "agreement": {key: found["agreement"][key] for key in ("n", *INTERVAL)},
-        "cost": {"kept_share": found["cost"]["kept_share"]},
+        "cost": {key: found["cost"][key] for key in ("kept_share", "layer_share")},
     }
 
 

@@ -17,7 +17,8 @@ from sharpv.tiny.random import RANDOM_MODELS
 from tests.bench.conftest import small
 from tests.bench.test_resume import without_times
 
-QUICK = ("sharpv", "sharpv-coverage", "evs", "prunevid")
+QUICK = ("sharpv", "sharpv-coverage", "evs", "prumerge")
+INSIDE = "fastv"
 
 
 def names(*given, **options) -> list[str]:
@@ -41,16 +42,17 @@ def test_all_methods_are_all_there_are():
 
 def test_random_is_the_rival_of_all_that_choose():
     for condition in choose_contest([ALL_METHODS], [0.12, "adaptive"]):
-        blind = condition.contestant in (None, "random")
-        assert condition.rival == (None if blind else condition.name.replace(condition.contestant, "random"))
+        none = condition.contestant in (None, "random", "fastv", "vtw")
+        none |= (condition.contestant, condition.budget) == ("prumerge", "adaptive")
+        assert condition.rival == (None if none else condition.name.replace(condition.contestant, "random"))
 
 
 def test_where_the_video_decides_only_those_who_let_it_take_part():
-    found = choose_contest(["evs", "sharpv-coverage"], ["adaptive"])
+    found = choose_contest(["evs", "sharpv-coverage"], [0.25, "adaptive"])[-4:]
     assert [condition.name.removesuffix("@adaptive") for condition in found] == [
-        *("dense", "sharpv", "random", "uniform", "sharpv-coverage")
+        *("sharpv", "random", "uniform", "sharpv-coverage")
     ]
-    assert {condition.match for condition in found[2:4]} == {"sharpv@adaptive"}
+    assert {condition.match for condition in found[1:3]} == {"sharpv@adaptive"}
 
 
 def test_seeds_are_of_random_only():
@@ -69,6 +71,7 @@ def test_seeds_are_of_random_only():
         ((["evs"], [0.5, 0.5]), "each once"),
         ((["evs"], [1.5]), r"retention is 1.5: it must be 'adaptive' or a number in \(0, 1\]"),
         ((["evs"], [0.5], [-1]), "whole numbers from 0"),
+        ((["evs", "sharpv"], ["adaptive"]), "got evs with no budget but 'adaptive', which only sharpv"),
     ],
 )
 def test_what_cannot_be_set_is_refused(given, message):
@@ -78,12 +81,12 @@ def test_what_cannot_be_set_is_refused(given, message):
 
 @pytest.fixture(scope="module")
 def contest(toy) -> dict:
-    conditions = choose_contest(QUICK, [0.12, 0.25, "adaptive"], [0, 1])
+    conditions = choose_contest([*QUICK, INSIDE], [0.12, 0.25, "adaptive"], [0, 1])
     return run(toy, small(per_family=2, conditions=conditions))
 
 
 def test_the_same_table_comes_twice(toy, contest, tmp_path):
-    conditions = choose_contest(QUICK, [0.12, 0.25, "adaptive"], [0, 1])
+    conditions = choose_contest([*QUICK, INSIDE], [0.12, 0.25, "adaptive"], [0, 1])
     again = run(toy, small(per_family=2, conditions=conditions), tmp_path)
     assert without_times(again) == without_times(contest)
 
@@ -92,8 +95,13 @@ def test_every_method_keeps_the_same_number_of_tokens(contest):
     for found in contest["conditions"].values():
         kept, budget = found["cost"]["kept_share"], found["budget"]
         if isinstance(budget, float):
-            assert kept["min"] == kept["max"] == kept["mean"] == round(budget * 4 * 64) / (4 * 64)
-    adaptive = [found["cost"] for found in contest["conditions"].values() if found["budget"] == "adaptive"]
+            wanted = 1 if found["contestant"] == INSIDE else round(budget * 4 * 64) / (4 * 64)
+            assert kept["min"] == kept["max"] == kept["mean"] == wanted
+    adaptive = [
+        found["cost"]
+        for found in contest["conditions"].values()
+        if found["budget"] == "adaptive" and found["contestant"] != "prumerge"
+    ]
     assert len({cost["tokens_kept"] for cost in adaptive}) == 1
     assert adaptive[0]["kept_share"]["min"] < adaptive[0]["kept_share"]["max"]
 
@@ -115,10 +123,14 @@ def test_costs_are_those_of_what_was_kept(contest):
     # The layers' operations are nearly proportional to the tokens: 256 of video, some 20 of text.
     assert 0.12 < found["evs@12%"]["flops"]["exact_of_dense"] < 0.25
     for name, cost in found.items():
-        scored = cost["times"]["scoring_ms"]
-        assert (scored is None) == (name == "dense")
+        scored, inside = cost["times"]["scoring_ms"], name.startswith(INSIDE)
+        assert (scored is None) == (name == "dense" or inside)
         assert cost["times"]["prefill_ms"]["median"] > 0
-        assert cost["layer_share"]["mean"] == pytest.approx(cost["kept_share"]["mean"])
+        share = cost["kept_share"]["mean"]
+        if inside:
+            # Two of six layers read all tokens, the others the budget.
+            share = (2 + 4 * round(contest["conditions"][name]["budget"] * 256) / 256) / 6
+        assert cost["layer_share"]["mean"] == pytest.approx(share)
 
 
 def test_a_model_of_the_box_runs_all_methods_at_all_budgets(toy):
@@ -135,6 +147,15 @@ def test_what_a_model_cannot_run_is_left_out_with_the_reason():
     assert len(said) == 1
     assert said[0].startswith("without visionzip: got a method")
     assert "whose tower is not read" in said[0]
+
+
+def test_a_model_whose_layers_cannot_be_fed_less_runs_the_others():
+    model, processor = RANDOM_MODELS["gemma4"]()
+    said: list[str] = []
+    some = choose_contest(["evs", "fastv", "vtw"], [0.25])
+    fit = fitting(VideoModel("random", model, processor), some, said.append)
+    assert [condition.contestant for condition in fit] == [None, "random", "uniform", "evs"]
+    assert [line.partition(":")[0] for line in said] == ["without fastv", "without vtw"]
 
 
 class Worst:

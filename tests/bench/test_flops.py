@@ -68,7 +68,7 @@ def test_the_formula_is_the_papers():
     assert paper_formula(config, n) == 32 * (4 * n * d * d + 2 * n * n * d + 2 * n * d * m)
 
 
-@pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl", "qwen3_vl", "internvl"])
+@pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl", "qwen3_vl", "internvl", "qwen3_5"])
 def test_counts_without_data_are_those_of_a_real_run(family):
     model, known, inputs = request(family)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -122,6 +122,17 @@ def test_the_prefill_of_any_length_follows_from_four(family):
         assert flops.paper([n]) == paper_formula(model.config.get_text_config(), n)
     # Layers that read fewer tokens cost their share of a shorter prompt.
     assert flops.exact([100, 47]) == (flops.exact([100]) + flops.exact([47])) / 2
+
+
+def test_what_cannot_be_counted_is_none_with_a_warning(caplog):
+    model, _ = RANDOM_MODELS["gemma4"]()
+    flops = PrefillFlops(model)
+    assert flops.exact([20]) is None
+    assert flops.exact([30]) is None
+    assert [
+        record.message.startswith("the FLOPs of gemma4_text cannot be counted") for record in caplog.records
+    ] == [True]
+    assert flops.paper([20]) == paper_formula(model.config.get_text_config(), 20)
 
 
 def test_lengths_that_no_polynomial_foretells_are_counted(monkeypatch):

@@ -49,7 +49,7 @@ def test_the_table_and_then_the_same_from_the_records(files, tmp_path, capsys):
     ]
     rows = [line.split() for line in lines[4:8]]
     assert [row[0] for row in rows] == ["dense", "random@25%", "uniform@25%", "sharpv@25%"]
-    assert rows[0][1:4] == ["100.0", "0.000", "(0.000-0.000)"]
+    assert rows[0][1:5] == ["100.0", "100.0", "0.000", "(0.000-0.000)"]
     assert "s each" in shown.err
     evaluate_clips(files, CONTEST, [QUESTION], frames=4, out=tmp_path, json=True)
     again = capsys.readouterr()
@@ -59,16 +59,17 @@ def test_the_table_and_then_the_same_from_the_records(files, tmp_path, capsys):
     assert summary == json.loads((tmp_path / "summary.json").read_text())
     for row, found in zip(rows, summary["conditions"].values(), strict=True):
         kl, share = found["kl"], found["agreement"]
-        assert row[1] == f"{100 * found['cost']['kept_share']['mean']:.1f}"
-        assert row[2:4] == [f"{kl['mean']:.3f}", f"({kl['low']:.3f}-{kl['high']:.3f})"]
-        assert row[4] == f"{100 * share['value']:.1f}"
-        assert row[6] == str(share["n"]) == str(summary["tokens"])
+        shares = [found["cost"][name]["mean"] for name in ("kept_share", "layer_share")]
+        assert row[1:3] == [f"{100 * share:.1f}" for share in shares]
+        assert row[3:5] == [f"{kl['mean']:.3f}", f"({kl['low']:.3f}-{kl['high']:.3f})"]
+        assert row[5] == f"{100 * share['value']:.1f}"
+        assert row[7] == str(share["n"]) == str(summary["tokens"])
 
 
 def test_the_table_of_one_clip_has_no_interval_of_the_divergence(files, capsys):
     evaluate_clips(files[:1], CONTEST[:1], [QUESTION], frames=4)
     row = capsys.readouterr().out.splitlines()[4].split()
-    assert row[:4] == ["dense", "100.0", "0.000", "100.0"]
+    assert row[:5] == ["dense", "100.0", "100.0", "0.000", "100.0"]
 
 
 def test_the_toy_is_asked_a_question_of_each_family(files, monkeypatch):

@@ -159,6 +159,21 @@ def test_a_contest_is_a_row_per_method_and_budget(tmp_path):
         (("--methods", "evs", "--seeds", "x"), "'x' is none of whole numbers"),
         (("--ablation", "luck"), "got ablations luck: accepted are tokens, counts, w, M, K, coverage"),
         (("--ablation", "w", "--methods", "evs"), "--methods and --ablation exclude each other"),
+        (("clip.mp4",), "CLIP would have no effect: that goes with --suite clips"),
+        (("--question", "What?"), "--question would have no effect: that goes with --suite clips"),
+        (
+            ("--suite", "clips", "a.mp4", "--split", "test", "--stage-2"),
+            "--stage-2, --split would have no effect",
+        ),
+        (("--suite", "clips", "a.mp4", "--condition", "sharpv"), "--condition would have no effect"),
+        (
+            ("--budgets", "0.5", "--seeds", "1"),
+            "--budgets, --seeds would have no effect: that goes with --methods",
+        ),
+        (
+            ("--methods", "evs", "--retention", "0.5"),
+            "--retention would have no effect: that goes with --condition",
+        ),
         (("--methods", "evs", "--condition", "sharpv"), "--methods and --condition exclude each other"),
     ],
 )

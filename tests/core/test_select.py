@@ -224,6 +224,13 @@ def test_diversity_among_copies_and_zeros_takes_the_lower_index():
     assert kept.tolist() == [[True, True, False, False]] * 2
 
 
+def test_diversity_is_not_told_by_autocast_to_look_less_closely():
+    features, config = features_of((8, 64, 32)), SharpVConfig(retention=0.25, coverage=0.5, diversity=True)
+    plain = keep_mask(features, config)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(keep_mask(features, config), plain)
+
+
 def test_diversity_needs_features():
     with pytest.raises(InputError, match=r"no features to compare: pass select\(..., features=...\)"):
         select(scores_of([[1.0, 2.0]]), SharpVConfig(diversity=True))

@@ -194,3 +194,11 @@ def test_features_of_another_shape_or_dtype_are_refused(name):
 def test_what_a_method_cannot_follow_is_refused(name, config, message):
     with pytest.raises(sharpv.InputError, match=f"method '{name}' .*{message}"):
         BEFORE_LLM[name].check(config)
+
+
+@ALL
+def test_autocast_changes_no_choice(name):
+    features = video(6, 16, 24)
+    plain = select(name, features, 0.3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(select(name, features, 0.3), plain)

@@ -23,7 +23,7 @@ from sharpv.bench.settings import settings
 from sharpv.bench.spec import AccuracySpec
 from sharpv.bench.summary import summarise
 from sharpv.bench.where import where
-from sharpv.errors import InputError
+from sharpv.errors import InputError, UnsupportedModelError
 from sharpv.hf.ask import VideoModel, build_inputs
 from sharpv.hf.attach import attach
 from sharpv.methods import find_pruner, needs_attention
@@ -99,7 +99,7 @@ def fitting(
         config, pruner = on_clip(condition, "", None if condition.match is None else SOME_SHARE)
         try:
             attach(loaded.model, config, method=pruner).detach()
-        except InputError as error:
+        except (InputError, UnsupportedModelError) as error:
             refused[condition.contestant or condition.name] = str(error)
     for contestant, reason in refused.items():
         warn(f"without {contestant}: {reason}")

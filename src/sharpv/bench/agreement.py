@@ -227,13 +227,15 @@ def _record(
                     same=tuple(same.tolist()),
                 )
             )
-        (video,) = session.reports[-1].videos
+        report = session.reports[-1]
+        (video,) = report.videos
     return AgreementRecord(
         clip=clip.name,
         condition=condition.name,
         answers=tuple(answers),
         tokens_total=video.tokens_total,
         tokens_kept=video.tokens_kept,
+        layer_share=report.layer_share or 0.0,
         seconds=round(time.perf_counter() - started, 4),
     )
 
@@ -274,12 +276,13 @@ def _of_condition(records: Sequence[AgreementRecord]) -> dict[str, Any]:
     mean = clustered_mean(divergences, names)
     if mean.low is not None:
         mean = replace(mean, low=max(mean.low, 0.0))
-    shares = [record.kept_share for record in records]
+    kept, layers = ([getattr(record, name) for record in records] for name in ("kept_share", "layer_share"))
     return {
         "kl": asdict(mean),
         "agreement": asdict(clustered(agreed, names)),
         "cost": {
-            "kept_share": {"mean": fmean(shares), "min": min(shares), "max": max(shares)},
+            "kept_share": {"mean": fmean(kept), "min": min(kept), "max": max(kept)},
+            "layer_share": {"mean": fmean(layers), "min": min(layers), "max": max(layers)},
             "seconds": sum(record.seconds for record in records),
         },
     }

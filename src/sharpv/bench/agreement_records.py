@@ -34,6 +34,7 @@ class AgreementRecord:
         answers: one per question.
         tokens_total: visual tokens of the clip.
         tokens_kept: those that the LLM read.
+        layer_share: mean over the decoder's layers of the share that each read.
         seconds: spent on the passes of the condition, without the vision tower.
     """
 
@@ -42,6 +43,7 @@ class AgreementRecord:
     answers: tuple[Compared, ...]
     tokens_total: int
     tokens_kept: int
+    layer_share: float
     seconds: float
 
     @property

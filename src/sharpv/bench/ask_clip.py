@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sharpv.bench.asking import Batch, answer, grade
 from sharpv.bench.chosen import on_clip
+from sharpv.bench.clock import seconds
 from sharpv.bench.conditions import Condition
 from sharpv.bench.flops import PrefillFlops
 from sharpv.bench.records import Answered, ClipRecord
@@ -96,9 +97,9 @@ class Once:
         """Returns what the pruner selects, or what it selected of the same features before."""
         if self._seen is not None and torch.equal(self._seen[0], features):
             return self._seen[1]
-        started = time.perf_counter()
+        started = seconds(features.device)
         chosen = self._pruner.select(features, config, grid, *attention)
-        self.milliseconds = round(1e3 * (time.perf_counter() - started), 4)
+        self.milliseconds = round(1e3 * (seconds(features.device) - started), 4)
         self._seen = features, chosen
         return chosen
 
@@ -129,6 +130,7 @@ def _cost(reports: Sequence[Report], flops: PrefillFlops) -> dict[str, Any]:
     entered = cost.get("tokens_kept", 0)
     layers_read = cost.get("layer_tokens") or (entered,)
     read = [[prompt - entered + tokens for tokens in layers_read] for prompt in prompts]
-    cost["flops"] = fmean(map(flops.exact, read))
+    counted = [count for tokens in read if (count := flops.exact(tokens)) is not None]
+    cost["flops"] = fmean(counted) if counted else None
     cost["paper_flops"] = fmean(map(flops.paper, read))
     return cost

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sharpv.config import SharpVConfig
 
 if TYPE_CHECKING:
-    from sharpv.methods import TokenPruner
+    from sharpv.methods import InLLMPruner, TokenPruner
 
 __all__ = [
     "ALL",
@@ -52,7 +52,7 @@ class Condition:
     """
 
     name: str
-    method: "str | TokenPruner" = "sharpv"
+    method: "str | TokenPruner | InLLMPruner" = "sharpv"
     config: SharpVConfig = OFF
     frames: Frames = "all"
     match: str | None = None

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from sharpv.bench.conditions import COVERAGE, DENSE, Condition
 from sharpv.config import SharpVConfig
-from sharpv.methods import METHODS
+from sharpv.methods import INSIDE_LLM, METHODS
 
 __all__ = ["ADAPTIVE", "ALL_METHODS", "BUDGETS", "CONTESTANTS", "Budget", "choose_contest"]
 
@@ -29,7 +29,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 CONTESTANTS = (SHARPV, *VARIANTS, *(name for name in METHODS if name != SHARPV))
 """Who can take part: the methods of `sharpv.methods`, and SharpV with its own options."""
 
-LETS_THE_VIDEO_DECIDE = (SHARPV, *VARIANTS, "prumerge")
+PRUMERGE = "prumerge"
+LETS_THE_VIDEO_DECIDE = (SHARPV, *VARIANTS, PRUMERGE)
 
 
 def choose_contest(
@@ -40,8 +41,10 @@ def choose_contest(
 ) -> tuple[Condition, ...]:
     """Returns the conditions of a contest: "dense", then budget by budget "random", "uniform" and the others.
 
-    At a number, every method keeps `round(budget n f)` tokens of each clip. At "adaptive", those methods take
-    part that let the video decide, and random and uniform keep as many tokens of each clip as "sharpv".
+    At a number, every method before the LLM lets `round(budget n f)` tokens of each clip into it ("sharpv"
+    at least 1 per frame); what the number is to those inside the LLM, they say themselves, and no random one
+    is their rival. At "adaptive", those methods take part that let the video decide, and random and uniform
+    keep as many tokens of each clip as "sharpv".
 
     Args:
         names: some of `CONTESTANTS`, or `ALL_METHODS` for all of them.
@@ -51,10 +54,17 @@ def choose_contest(
             differs.
 
     Raises:
-        ValueError: an unknown name, a budget or seed outside its range, or one that stands twice.
+        ValueError: an unknown name, a budget or seed outside its range, one that stands twice, or a method
+            named that takes part at none of the budgets.
     """
     _check(names, budgets, seeds)
     wanted = [name for name in CONTESTANTS if ALL_METHODS in names or name in names]
+    absent = [name for name in names if name not in (ALL_METHODS, *BLIND, *LETS_THE_VIDEO_DECIDE)]
+    if absent and set(budgets) == {ADAPTIVE}:
+        raise ValueError(
+            f"got {', '.join(absent)} with no budget but 'adaptive', which only "
+            f"{', '.join(LETS_THE_VIDEO_DECIDE)} know: add a number, such as 0.25"
+        )
     conditions = [Condition(name=DENSE)]
     for budget in budgets:
         config = SharpVConfig(retention=budget, memory_threshold=memory_threshold)
@@ -80,6 +90,9 @@ def _at(budget: Budget, config: SharpVConfig, wanted: Sequence[str], seeds: Sequ
     suffix = f"@{budget}" if budget == ADAPTIVE else f"@{100 * budget:g}%"
     draws = [f"{RANDOM}{suffix}{f'#{seed}' if seed else ''}" for seed in seeds]
 
+    # What keeps another number of tokens than the random one.
+    other_numbers = {*INSIDE_LLM, *([PRUMERGE] if budget == ADAPTIVE else [])}
+
     def condition(contestant: str, **given: Any) -> Condition:
         options = VARIANTS.get(contestant)
         values: dict[str, Any] = {
@@ -88,7 +101,7 @@ def _at(budget: Budget, config: SharpVConfig, wanted: Sequence[str], seeds: Sequ
             "method": contestant if options is None else SHARPV,
             "config": replace(config, **options or {}),
             "budget": budget,
-            "rival": draws[0],
+            "rival": None if contestant in other_numbers else draws[0],
         }
         return Condition(**values | given)
 

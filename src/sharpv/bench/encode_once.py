@@ -46,6 +46,8 @@ def encode_once(model: Any, inputs: Mapping[str, Any], *, attention: bool = Fals
 def encoded_as(model: Any, inputs: Mapping[str, Any], once: Any) -> Iterator[None]:
     """Within the block, the encoder of videos runs no more: it gives what it gave for one request.
 
+    Sessions that are attached within the block have to be detached there.
+
     Args:
         model: as for `encode_once`.
         inputs: of the request that was encoded.

@@ -1,6 +1,7 @@
 """How many floating-point operations a request takes, part by part, without running it."""
 
 import copy
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -15,6 +16,8 @@ from sharpv.bench.parts import Encoded, encode_in_parts
 from sharpv.hf.families import Family
 
 __all__ = ["PrefillFlops", "encode_on_meta", "llm_flops", "on_meta", "paper_formula", "vision_flops"]
+
+logger = logging.getLogger(__name__)
 
 LENGTHS = (16, 32, 48, 64)
 
@@ -128,28 +131,41 @@ class PrefillFlops:
     """What prefills of one model cost, by the tokens that each of its layers reads.
 
     The decoder's layers are taken as alike: the count of one that reads n tokens is that of a whole prefill
-    of n, over the number of layers. Four lengths are counted. Where a polynomial of second degree goes
-    through them, as it does for layers of full attention, the others follow from it; else each is counted.
+    of n, over the number of layers. In a decoder of full attention, four lengths are counted, and the others
+    follow from the polynomial of second degree through three of them, which the fourth confirms; else each is
+    counted. A decoder that asks its numbers for data cannot be counted: there is a warning, and None.
     """
 
     def __init__(self, model: Any) -> None:
         self._config = model.config.get_text_config()
         self._model = on_meta(model)
         self._counts: dict[int, int] = {}
+        kinds = set(getattr(self._config, "layer_types", None) or ())
+        self._foretold = kinds <= {"full_attention"}
+        self._countable = True
 
-    def exact(self, tokens: Sequence[float]) -> float:
+    def exact(self, tokens: Sequence[float]) -> float | None:
         """Returns the operations of a prompt by `llm_flops`, with the head on its last token.
 
         Args:
             tokens: of one row, read by each layer; one number stands for all of them.
         """
-        return fmean(self._count(round(number)) for number in tokens)
+        if not self._countable:
+            return None
+        try:
+            return fmean(self._count(round(number)) for number in tokens)
+        except (NotImplementedError, RuntimeError) as error:
+            self._countable = False
+            logger.warning("the FLOPs of %s cannot be counted: %s", self._config.model_type, error)
+            return None
 
     def paper(self, tokens: Sequence[float]) -> float:
         """Returns the same by `paper_formula`."""
         return fmean(paper_formula(self._config, round(number)) for number in tokens)
 
     def _count(self, tokens: int) -> int:
+        if not self._foretold:
+            return self._counted(tokens)
         first, second, third, last = map(self._counted, LENGTHS)
         if last - 3 * third + 3 * second - first:
             return self._counted(tokens)

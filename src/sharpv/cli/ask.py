@@ -206,6 +206,8 @@ def _summary(report: "Report") -> str:
     share = report.tokens_kept / max(report.tokens_total, 1)
     dropped = sum(any(layer.dropped) for layer in report.layers)
     parts = [f"kept {report.tokens_kept} of {report.tokens_total} video tokens ({share:.1%})"]
+    if report.layer_share is not None and report.layer_share < share:
+        parts.append(f"{report.layer_share:.1%} of them in the mean layer")
     if report.cache_bytes is not None and report.dense_cache_bytes:
         unit, name = (1e6, "MB") if report.dense_cache_bytes >= 1e6 else (1e3, "kB")
         held, dense = report.cache_bytes / unit, report.dense_cache_bytes / unit

@@ -39,7 +39,8 @@ NOTES = (
     "accuracy in %, the mean of the families of questions; 95 % intervals over clips",
     "against dense, random: difference in points over all questions, the same ones of both",
     "tokens %: of the video's, that enter the LLM; layers %: that a layer reads, the mean over layers",
-    "scoring: median ms per clip; prefill, FLOPs (counted, and by the papers' formula), cache: % of dense",
+    "scoring: median ms per clip, without reading a tower's attention and what happens inside the LLM",
+    "prefill, FLOPs (counted, and by the papers' formula), cache: % of dense",
     "a synthetic world: what holds for a small model there need not hold for a large one elsewhere",
 )
 OTHER_QUESTIONS = "the files asked different questions: compare the rows of one file"

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
+CLIPS_ONLY = ("clips", "question")
+SHAPESQA_ONLY = (
+    *("condition", "ablation", "stage_2", "retention", "threshold", "per_family", "control_per_family"),
+    *("family", "scene_type", "split", "size", "source", "scoring", "rows", "seed"),
+)
+CONTEST_ONLY, CONDITIONS_ONLY = ("budgets", "seeds", "stage_2"), ("retention", "threshold")
 Number = TypeVar("Number", int, float)
 CLIPS = "clips"
 SUITES = ("shapesqa", CLIPS)
@@ -93,6 +99,7 @@ Out = Annotated[
 
 
 def evaluate(
+    ctx: typer.Context,
     clips: Files = None,
     suite: Suite = "shapesqa",
     model: Model = None,
@@ -134,6 +141,7 @@ def evaluate(
     """
     if suite not in SUITES:
         raise typer.BadParameter(f"{suite!r} is none of {', '.join(SUITES)}", param_hint="--suite")
+    _refuse_idle(ctx, suite, contest=methods is not None, other=bool(ablation))
     contest = _contest(methods, budgets, seeds, stage_2, ablation or [], bool(condition))
     everyone = methods is None or ALL in _listed(methods)
     if suite == CLIPS:
@@ -173,6 +181,34 @@ def evaluate(
         show_contest(summary)
     else:
         show(summary)
+
+
+def _refuse_idle(ctx: typer.Context, suite: str, *, contest: bool, other: bool) -> None:
+    """Refuses options that would have no effect.
+
+    Raises:
+        typer.BadParameter: one of them was given.
+    """
+    idle: dict[str, Sequence[str]] = {"--suite clips": CLIPS_ONLY}
+    if suite == CLIPS:
+        idle = {"--suite shapesqa": SHAPESQA_ONLY}
+    if suite != CLIPS and not contest:
+        idle["--methods"] = CONTEST_ONLY
+    if contest or other:
+        idle["--condition"] = CONDITIONS_ONLY
+    for needed, names in idle.items():
+        given = [name for name in names if _is_given(ctx, name)]
+        if given:
+            options = ", ".join(
+                "CLIP" if name == "clips" else f"--{name.replace('_', '-')}" for name in given
+            )
+            raise typer.BadParameter(f"{options} would have no effect: that goes with {needed}")
+
+
+def _is_given(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    # By its name: the class is typer's own copy of click's, or click's, by the release.
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _conditions(names: Sequence[str], retention: float, threshold: float) -> "tuple[Condition, ...]":

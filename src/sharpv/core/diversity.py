@@ -32,7 +32,8 @@ def diverse_mask(features: Tensor, importance: Tensor, chosen: Tensor, counts: T
     numbers = zip(first.tolist(), (counts.to(first.device) - first).tolist(), strict=True)
     for t, (anchors, left) in enumerate(numbers):
         if left:
-            _fill(_units(features[t]), importance[t], filled[t], anchors, left)
+            with torch.autocast(features.device.type, enabled=False):
+                _fill(_units(features[t]), importance[t], filled[t], anchors, left)
     return filled
 
 

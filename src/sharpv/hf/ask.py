@@ -23,7 +23,7 @@ from sharpv.errors import InputError
 from sharpv.hf.attach import attach
 from sharpv.hf.families import require_family, require_release
 from sharpv.hf.pllava import POOLING_SHAPE, is_pllava, load_pllava
-from sharpv.methods import TokenPruner
+from sharpv.methods import InLLMPruner, TokenPruner
 from sharpv.report import Report
 from sharpv.tiny.load import TOY_PREFIX, toy_path
 from sharpv.video import Video
@@ -113,7 +113,7 @@ def ask(
     question: str,
     config: SharpVConfig,
     max_new_tokens: int = 64,
-    method: str | TokenPruner = "sharpv",
+    method: str | TokenPruner | InLLMPruner = "sharpv",
 ) -> Answer:
     """Asks a model about a clip, greedily decoded.
 

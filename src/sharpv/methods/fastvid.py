@@ -32,8 +32,9 @@ class FastVID(Budgeted):
           anchor with the highest cosine to it. An anchor that c tokens joined becomes `w` times itself and
           `1 - w` times their mean, `w = max(1 / (c + 1), own)`.
 
-    O(n f^2 d). The total is fixed, so `retention="adaptive"` is refused. What differs: the budget is exact; a
-    segment's other frames get what those with anchors cannot take. No noise is added to densities.
+    O(n f^2 d) for the densities and O(n l f m d) for joining, l the frames of a segment. The total is fixed,
+    so `retention="adaptive"` is refused. What differs: the budget is exact; a segment's other frames get what
+    those with anchors cannot take. No noise is added to densities.
 
     Attributes:
         segments: at least so many, or one per frame.
