@@ -35,7 +35,20 @@ def test_the_table_and_then_the_same_from_the_records(files, tmp_path, capsys):
     shown = capsys.readouterr()
     lines = shown.out.splitlines()
     assert lines[0] == "toy:default: 2 clips, 1 questions about each"
-    assert lines[2].split() == "condition tokens % layers % KL, nats per token agreement % n".split()
+    assert lines[2].split() == [
+        "condition",
+        "tokens",
+        "%",
+        "layers",
+        "%",
+        "KL,",
+        "nats",
+        "per",
+        "token",
+        "agreement",
+        "%",
+        "n",
+    ]
     rows = [line.split() for line in lines[4:8]]
     assert [row[0] for row in rows] == ["dense", "random@25%", "uniform@25%", "sharpv@25%"]
     assert rows[0][1:5] == ["100.0", "100.0", "0.000", "(0.000-0.000)"]

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from sharpv.bench import ceilings, random_weights
 from sharpv.cli.app import app
-from sharpv.methods import BEFORE_LLM
+from sharpv.methods import BEFORE_LLM, METHODS, needs_attention
 
 SMALL = ["--frames", "4", "--repeats", "2", "--new-tokens", "2"]
 
@@ -54,7 +54,10 @@ def test_tables_come_before_one_line_of_json(measured):
 
 def test_the_help_names_every_method():
     words = invoke("bench", "latency", "--help").stdout.replace("│", " ").split()
-    assert set(BEFORE_LLM) <= {word.strip("(),.") for word in words}
+    timed = {name for name, pruner in BEFORE_LLM.items() if not needs_attention(pruner)}
+    named = {word.strip("(),.") for word in words}
+    assert timed <= named
+    assert not named & (set(METHODS) - timed)
 
 
 def test_only_json_if_asked(model, clip):

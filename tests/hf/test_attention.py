@@ -19,7 +19,7 @@ from transformers.integrations import flex_attention
 
 import sharpv
 from sharpv.hf.families import FAMILIES
-from sharpv.hf.hooks import Hooks
+from sharpv.hf.layer_hooks import LayerHooks
 from tests.hf.conftest import GREEDY, STAGE_1, TEXT_ONLY, Config, clip, distance, second_turn
 
 TOLERANCE = 1e-6  # float32, sums in another order
@@ -257,7 +257,7 @@ def test_a_session_keeps_gaps_from_flash_in_a_later_turn(model, make_inputs, mon
     with sharpv.attach(model, STAGE_1):
         expected = later_turn(model, make_inputs, 1)
     kernels = use_flash(model, monkeypatch)
-    before_layer = Hooks.before_layer
+    before_layer = LayerHooks.before_layer
 
     def forgetful(self: Any, index: int, module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         gapped = kwargs.get("position_ids")
@@ -267,7 +267,7 @@ def test_a_session_keeps_gaps_from_flash_in_a_later_turn(model, make_inputs, mon
     with sharpv.attach(model, STAGE_1):
         assert distance(later_turn(model, make_inputs, 1), expected) < TOLERANCE
         assert kernels.borders == []
-    monkeypatch.setattr(Hooks, "before_layer", forgetful)
+    monkeypatch.setattr(LayerHooks, "before_layer", forgetful)
     with sharpv.attach(model, STAGE_1):
         later_turn(model, make_inputs, 1)
     assert kernels.borders != []

@@ -158,6 +158,7 @@ def evaluate(
             json=json,
         )
         return
+    _check_frames(frames)
     if per_family is None:
         per_family = QUESTIONS_IN_A_CONTEST if contest else QUESTIONS
     spec = _spec(
@@ -203,6 +204,15 @@ def _refuse_idle(ctx: typer.Context, suite: str, *, contest: bool, other: bool) 
                 "CLIP" if name == "clips" else f"--{name.replace('_', '-')}" for name in given
             )
             raise typer.BadParameter(f"{options} would have no effect: that goes with {needed}")
+
+
+def _check_frames(frames: int) -> None:
+    """Refuses a number of frames that ShapesQA does not have."""
+    from sharpv.shapesqa.scene import FRAMES
+
+    low, high = FRAMES
+    if not low <= frames <= high:
+        raise typer.BadParameter(f"{frames} is not in the range {low} to {high}", param_hint="'--frames'")
 
 
 def _is_given(ctx: typer.Context, name: str) -> bool:
