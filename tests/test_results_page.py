@@ -202,7 +202,11 @@ def test_real_clips():
     one = {
         "kl": {"n": 9, "mean": 0.1234, "low": 0.1, "high": 0.2},
         "agreement": {"n": 1234, "clusters": 2, "right": 9, "value": 0.5, "low": 0.25, "high": 0.75},
-        "cost": {"kept_share": {"mean": 0.12, "min": 0.12, "max": 0.12}, "seconds": 3.0},
+        "cost": {
+            "kept_share": {"mean": 0.12, "min": 0.12, "max": 0.12},
+            "layer_share": {"mean": 0.34, "min": 0.34, "max": 0.34},
+            "seconds": 3.0,
+        },
     }
     alone = one | {"kl": one["kl"] | {"low": None, "high": None}}
     summary = {name: value for name, value in contest().items() if name not in ("settings", "questions")}
@@ -211,9 +215,9 @@ def test_real_clips():
     take("clips", summary, "sharpv eval --suite clips a.mp4 b.mp4")
     made = page("clips clips 12%")
     assert lines(made)[1:] == [
-        ["dense", "12.0", "0.123", "50.0 (25-75)", "1,234"],
-        ["evs@12%", "12.0", "0.123 (0.100-0.200)", "50.0 (25-75)", "1,234"],
-        ["random@12%#1", "12.0", "0.123 (0.100-0.200)", "50.0 (25-75)", "1,234"],
+        ["dense", "12.0", "34.0", "0.123", "50.0 (25-75)", "1,234"],
+        ["evs@12%", "12.0", "34.0", "0.123 (0.100-0.200)", "50.0 (25-75)", "1,234"],
+        ["random@12%#1", "12.0", "34.0", "0.123 (0.100-0.200)", "50.0 (25-75)", "1,234"],
     ]
     assert "2 clips, by `sharpv eval --suite clips a.mp4 b.mp4`" in made
     assert len(lines(page("clips clips"))) == 5
