@@ -47,7 +47,8 @@ def test_a_seed_gives_the_same_again():
 def test_every_ablation_holds_the_rule_as_it_is():
     for name in ABLATIONS:
         conditions = choose_ablations([name])
-        assert [each.name for each in conditions[:4]] == ["dense", "sharpv", "random", "uniform"]
+        beside = ["dense", "sharpv", "random", "uniform", "sharpv-coverage"]
+        assert [each.name for each in conditions[:5]] == beside
         settings = [condition.config for condition in conditions[1:] if condition.method == "sharpv"]
         plain = {
             "M": SharpVConfig(retention=1.0),

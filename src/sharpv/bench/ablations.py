@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sharpv.bench.conditions import DENSE, Condition
+from sharpv.bench.conditions import COVERAGE, DENSE, Condition
 from sharpv.bench.contest import ADAPTIVE
 from sharpv.config import SharpVConfig
 from sharpv.core.scores import Scores, score
@@ -61,7 +61,7 @@ class RandomCounts(SharpV):
 
 
 def choose_ablations(names: Sequence[str]) -> tuple[Condition, ...]:
-    """Returns "dense", SharpV as it is, "random" and "uniform" with as many tokens, and some ablations.
+    """Returns "dense", SharpV with coverage 0 and 0.5, as many tokens blindly, and some ablations.
 
     Args:
         names: some of `ABLATIONS`.
@@ -72,7 +72,8 @@ def choose_ablations(names: Sequence[str]) -> tuple[Condition, ...]:
     unknown = sorted(set(names) - set(ABLATIONS))
     if unknown or not names:
         raise ValueError(f"got ablations {', '.join(unknown) or 'none'}: accepted are {', '.join(ABLATIONS)}")
-    chosen = [Condition(name=DENSE), *_beside(NO_STAGE_2)]
+    coverage = _variant("sharpv-coverage", replace(NO_STAGE_2, coverage=COVERAGE))
+    chosen = [Condition(name=DENSE), *_beside(NO_STAGE_2), coverage]
     for name in names:
         chosen += ABLATIONS[name]()
     return tuple({condition.name: condition for condition in chosen}.values())

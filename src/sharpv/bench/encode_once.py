@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sharpv.hf.families import require_family
-from sharpv.hf.features import encode_video
+from sharpv.hf.features import covered, encode_video
 from sharpv.hf.tower_attention import attention_of, hear, remember_attention
 
 __all__ = ["encode_once", "encoded_as", "features_only"]
@@ -68,15 +68,8 @@ def encoded_as(model: Any, inputs: Mapping[str, Any], once: Any) -> Iterator[Non
         kwargs |= kwargs.pop("kwargs", {})
         return _copies(once, len(kwargs[pixels]) // of_one_row)
 
-    own = vars(base).get(family.encoder)
-    setattr(base, family.encoder, repeat)
-    try:
+    with covered(base, family, repeat):
         yield
-    finally:
-        if own is None:
-            delattr(base, family.encoder)
-        else:
-            setattr(base, family.encoder, own)
 
 
 def features_only(encoded: Any) -> Any:

@@ -1,7 +1,8 @@
 """Features of the videos of a request: made by the encoder, and of the kept tokens for the model."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from sharpv.errors import InputError
 from sharpv.hf.families import Family
 from sharpv.hf.positions import upload
 
-__all__ = ["PrunedOutput", "encode_video", "flatten", "rebuild", "with_encoded_images"]
+__all__ = ["PrunedOutput", "covered", "encode_video", "flatten", "rebuild", "with_encoded_images"]
 
 IMAGE_PIXELS = ("pixel_values", "pixel_values_images")
 OF_THE_WHOLE_PROMPT = ("video_compression_mask",)
@@ -83,6 +84,26 @@ def with_encoded_images(model: PreTrainedModel, family: Family, inputs: Mapping[
     return {name: value for name, value in inputs.items() if name != pixels} | {
         "mm_encoder_outputs": features
     }
+
+
+@contextmanager
+def covered(base: PreTrainedModel, family: Family, cover: Callable[..., Any]) -> Iterator[None]:
+    """Within the block, `cover` stands for the encoder of videos of this instance.
+
+    Args:
+        base: the base model, which is put back as it was in the end.
+        family: of it.
+        cover: takes what the encoder takes, with its signature (`functools.wraps`).
+    """
+    own = vars(base).get(family.encoder)
+    setattr(base, family.encoder, cover)
+    try:
+        yield
+    finally:
+        if own is None:
+            delattr(base, family.encoder)
+        else:
+            setattr(base, family.encoder, own)
 
 
 def flatten(encoded: ModelOutput, tokens: int) -> Tensor:

@@ -14,6 +14,7 @@ from transformers.utils import ModelOutput
 
 from sharpv.errors import InputError
 from sharpv.hf.families import FAMILIES, Family
+from sharpv.hf.features import covered
 from sharpv.hf.overhear import overhear
 from sharpv.hf.towers import TOWERS, Tower
 
@@ -69,15 +70,8 @@ def hear(
             tell(attention)
         return encoded
 
-    own = vars(base).get(family.encoder)
-    setattr(base, family.encoder, heard)
-    try:
+    with covered(base, family, heard):
         yield
-    finally:
-        if own is None:
-            delattr(base, family.encoder)
-        else:
-            setattr(base, family.encoder, own)
 
 
 def attention_of(encoded: Any) -> Tensor | None:
