@@ -16,6 +16,7 @@ VIDEO = VideoReport(
     ratios=(0.5, 0.25),
     kept=((True, False, True), (False,) * 3),
 )
+PLACED = dataclasses.replace(VIDEO, leading=1, grid=(1, 2), source_frames=2, window=(0.0, -0.25, 1.0, 1.25))
 INSIDE = dataclasses.replace(VIDEO, kept=((True,) * 3,) * 2, kept_inside=VIDEO.kept)
 FULL = Report(
     model="llava_onevision",
@@ -64,6 +65,16 @@ def test_what_stayed_inside_the_llm_survives_json():
     assert values["kept_inside"] == [[1, 0, 1], [0, 0, 0]]
     assert values["tokens_kept"] == 6
     assert Report.from_json(report.to_json()) == report
+
+
+def test_where_tokens_stand_in_the_picture_survives_json():
+    report = dataclasses.replace(FULL, videos=(PLACED,))
+    assert Report.from_json(report.to_json()) == report
+    values = FULL.to_dict()
+    for name in ("leading", "grid", "source_frames", "window"):
+        del values["videos"][0][name]
+    (old, _) = Report.from_dict(values).videos
+    assert old == VIDEO
 
 
 def test_a_report_from_before_the_layers_were_counted_is_read():

@@ -27,6 +27,14 @@ class VideoReport:
         merged: whether kept tokens took values that stand for others, too.
         kept_inside: `[n][f]`, whether a token stayed to the last layer, for a method that acts inside the LLM
             (`kept` is then what entered it); None for the others.
+        leading: tokens at the start of each frame that stand for all of it, such as a class token; f counts
+            them.
+        grid: (rows, cols) of the other tokens of a frame, each an equal share of the window; None where they
+            fill no known rectangle.
+        source_frames: frames of the clip that one frame of the LLM holds: 2 for Qwen-VL, where the last may
+            hold fewer.
+        window: (top, left, bottom, right) of the part of the clip's frames that the grid covers, in shares of
+            their height and width; what lies outside 0..1 is padding. None where it is not known.
     """
 
     row: int
@@ -37,6 +45,10 @@ class VideoReport:
     kept: tuple[tuple[bool, ...], ...]
     merged: bool = False
     kept_inside: tuple[tuple[bool, ...], ...] | None = None
+    leading: int = 0
+    grid: tuple[int, int] | None = None
+    source_frames: int = 1
+    window: tuple[float, float, float, float] | None = None
 
     @property
     def tokens_total(self) -> int:
@@ -54,6 +66,8 @@ class VideoReport:
             "ratios": list(self.ratios),
             "kept": _to_numbers(self.kept),
             "kept_inside": None if self.kept_inside is None else _to_numbers(self.kept_inside),
+            "grid": None if self.grid is None else list(self.grid),
+            "window": None if self.window is None else list(self.window),
             "tokens_total": self.tokens_total,
             "tokens_kept": self.tokens_kept,
         }
@@ -66,6 +80,9 @@ class VideoReport:
         known["kept"] = _from_numbers(known["kept"])
         if known.get("kept_inside") is not None:
             known["kept_inside"] = _from_numbers(known["kept_inside"])
+        for name in ("grid", "window"):
+            if known.get(name) is not None:
+                known[name] = tuple(known[name])
         return cls(**known)
 
 
