@@ -1,5 +1,6 @@
 """`sharpv ask`: a question about a clip, answered by a video LLM that reads only what carries news."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sharpv.cli import output
+from sharpv.cli.opening import open_clip_and_model, toy_warnings
 from sharpv.cli.options import (
     Bucket,
     ConfigFile,
@@ -22,25 +24,23 @@ from sharpv.cli.options import (
     MaxNewTokens,
     MemoryThreshold,
     Method,
+    MinTokens,
     Model,
     NoMemory,
     Retention,
+    SpatialWeight,
     Threshold,
 )
+from sharpv.cli.settings import pruning, sampling
 from sharpv.config import SharpVConfig
-from sharpv.tiny.load import TOY_PREFIX
 
 if TYPE_CHECKING:
     from sharpv.report import Report
-    from sharpv.video import Sampling, Video
+    from sharpv.video import Video
 
 __all__ = ["ask"]
 
 SCHEMA_VERSION = 1
-TOY_FRAMES = 8
-NO_MODEL = "no model given (-m): "
-TOY = "loading {}, which knows only clips and questions of its synthetic world (see `sharpv demo`) ..."
-FOREIGN_CLIP = "this clip is not of the toy's world of moving shapes: take its answer for noise"
 
 
 def ask(
@@ -55,9 +55,11 @@ def ask(
     method: Method = "sharpv",
     retention: Retention = None,
     threshold: Threshold = None,
+    spatial_weight: SpatialWeight = None,
     coverage: Coverage = None,
     diversity: Diversity = False,
     bucket: Bucket = None,
+    min_tokens_per_frame: MinTokens = None,
     memory_threshold: MemoryThreshold = None,
     no_memory: NoMemory = False,
     dense: Dense = False,
@@ -75,30 +77,19 @@ def ask(
     given = {
         "retention": retention,
         "threshold": threshold,
+        "spatial_weight": spatial_weight,
         "coverage": coverage,
         "diversity": diversity or None,
         "bucket": bucket,
+        "min_tokens_per_frame": min_tokens_per_frame,
         "memory_threshold": memory_threshold,
     }
-    settings = _settings(
-        config, {name: value for name, value in given.items() if value is not None}, no_memory, dense
-    )
-    toy = model is None or model.startswith(TOY_PREFIX)
-    if toy and frames is None and fps is None:
-        frames = TOY_FRAMES
-    sampling = _sampling(frames, fps)
-
-    from sharpv.video import read_video
-
-    output.progress("reading the video ...")
-    clip = read_video(video, sampling)
-    output.progress(_loading(model))
-    from sharpv.hf.ask import DEFAULT_MODEL, load_model, unknown_words
+    settings = _settings(config, given, no_memory=no_memory, dense=dense)
+    clip, loaded = open_clip_and_model(video, model, sampling(frames, fps, model), dtype=dtype, device=device)
     from sharpv.hf.ask import ask as ask_model
 
-    loaded = load_model(DEFAULT_MODEL if model is None else model, dtype, device)
-    if toy:
-        _warn_of_the_toy(clip, unknown_words(loaded, question))
+    for warning in toy_warnings(model, clip, loaded, question):
+        output.warn(warning)
     output.progress(f"answering from {len(clip.frames)} of {clip.total_frames} frames ...")
     answered = ask_model(loaded, clip, question, settings, max_new_tokens, method)
     if json:
@@ -108,74 +99,15 @@ def ask(
         output.progress(_summary(answered.report))
 
 
-def _loading(model: str | None) -> str:
-    if model is None:
-        return NO_MODEL + TOY.format("the toy in the box")
-    return TOY.format(model) if model.startswith(TOY_PREFIX) else f"loading {model} ..."
-
-
-def _warn_of_the_toy(clip: "Video", unknown: list[str]) -> None:
-    """Says what of the request lies outside the toy's world."""
-    from sharpv.shapesqa.files import MARK
-
-    if not (clip.comment or "").startswith(MARK):
-        output.warn(FOREIGN_CLIP)
-    if unknown:
-        words = ", ".join(repr(word) for word in unknown)
-        output.warn(f"the toy does not know {words}: ask in the words of its world, as `sharpv demo` does")
-
-
-def _settings(path: Path | None, given: dict[str, Any], no_memory: bool, dense: bool) -> SharpVConfig:
-    """Builds the configuration; what the user got wrong is a usage error."""
-    if dense and (given or no_memory or path):
+def _settings(path: Path | None, given: Mapping[str, Any], *, no_memory: bool, dense: bool) -> SharpVConfig:
+    """Builds the configuration, also of the dense model."""
+    if not dense:
+        return pruning(path, given, no_memory=no_memory)
+    if no_memory or path or any(value is not None for value in given.values()):
         raise typer.BadParameter(
             "prunes nothing, so no other pruning option goes with it", param_hint="--dense"
         )
-    if dense:
-        return SharpVConfig(retention=1.0, memory_threshold=None)
-    if no_memory and "memory_threshold" in given:
-        raise typer.BadParameter("excludes --memory-threshold", param_hint="--no-memory")
-    if given.get("retention", "adaptive") != "adaptive":
-        given["retention"] = _share(given["retention"])
-    if no_memory:
-        given["memory_threshold"] = None
-    try:
-        return SharpVConfig.from_dict(_from_file(path) | given)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-def _share(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is neither 'adaptive' nor a number in (0, 1]", param_hint="--retention"
-        ) from None
-
-
-def _from_file(path: Path | None) -> dict[str, Any]:
-    import yaml
-
-    if path is None:
-        return {}
-    try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise typer.BadParameter(f"cannot read {path}: {reason}", param_hint="--config") from None
-    if not isinstance(values, dict):
-        raise typer.BadParameter(f"{path} holds no mapping of SharpVConfig fields", param_hint="--config")
-    return values
-
-
-def _sampling(frames: int | None, fps: float | None) -> "Sampling":
-    from sharpv.video import Sampling
-
-    try:
-        return Sampling(frames=frames, fps=fps)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--frames, --fps") from None
+    return SharpVConfig(retention=1.0, memory_threshold=None)
 
 
 def _result(

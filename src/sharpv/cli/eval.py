@@ -12,6 +12,7 @@ from sharpv.cli import output
 from sharpv.cli.agreement import evaluate_clips
 from sharpv.cli.eval_show import show, show_contest
 from sharpv.cli.options import Debug, Device, Json, Model, Seed, Size, Split
+from sharpv.cli.settings import listed
 from sharpv.config import SharpVConfig
 from sharpv.tiny.load import TOY_PREFIX
 
@@ -143,7 +144,7 @@ def evaluate(
         raise typer.BadParameter(f"{suite!r} is none of {', '.join(SUITES)}", param_hint="--suite")
     _refuse_idle(ctx, suite, contest=methods is not None, other=bool(ablation))
     contest = _contest(methods, budgets, seeds, stage_2, ablation or [], bool(condition))
-    everyone = methods is None or ALL in _listed(methods)
+    everyone = methods is None or ALL in listed(methods)
     if suite == CLIPS:
         evaluate_clips(
             clips or (),
@@ -249,14 +250,14 @@ def _contest(
     from sharpv.bench.contest import ADAPTIVE, choose_contest
 
     shares = [
-        ADAPTIVE if share == ADAPTIVE else _number(share, float, "--budgets") for share in _listed(budgets)
+        ADAPTIVE if share == ADAPTIVE else _number(share, float, "--budgets") for share in listed(budgets)
     ]
-    draws = [_number(seed, int, "--seeds") for seed in _listed(seeds)]
+    draws = [_number(seed, int, "--seeds") for seed in listed(seeds)]
     memory_threshold = SharpVConfig().memory_threshold if stage_2 else None
     try:
         if methods is None:
             return choose_ablations(ablations)
-        return choose_contest(_listed(methods), shares, draws, memory_threshold)
+        return choose_contest(listed(methods), shares, draws, memory_threshold)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
@@ -269,10 +270,6 @@ def _number(text: str, kind: type[Number], option: str) -> Number:
         raise typer.BadParameter(
             f"{text!r} is none of {accepted}, with commas between", param_hint=option
         ) from None
-
-
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _spec(conditions: "tuple[Condition, ...]", **given: Any) -> "AccuracySpec":

@@ -21,11 +21,13 @@ __all__ = [
     "MaxNewTokens",
     "MemoryThreshold",
     "Method",
+    "MinTokens",
     "Model",
     "NoMemory",
     "Retention",
     "Seed",
     "Size",
+    "SpatialWeight",
     "Split",
     "Threshold",
 ]
@@ -65,6 +67,10 @@ Retention = Annotated[
 Threshold = Annotated[
     float | None, typer.Option(help="Keep every token of at least this importance, instead.")
 ]
+SpatialWeight = Annotated[
+    float | None,
+    typer.Option(help="w of importance I = T + w S: how much a token's frame counts. [default: 1]"),
+]
 Coverage = Annotated[
     float | None, typer.Option(help="Share of each frame's tokens spent on fixed places. [default: 0]")
 ]
@@ -74,6 +80,10 @@ Diversity = Annotated[
 Bucket = Annotated[
     int | None,
     typer.Option(help="Round the number of tokens kept up to a multiple of this. [default: 1]"),
+]
+MinTokens = Annotated[
+    int | None,
+    typer.Option("--min-tokens-per-frame", help="The least tokens kept of each frame. [default: 1]"),
 ]
 MemoryThreshold = Annotated[
     float | None, typer.Option(help="Layers less similar than this drop their video. [default: 0.2]")
