@@ -11,6 +11,7 @@ import torch
 
 from sharpv import SharpVConfig
 from sharpv._compat import installed_transformers
+from sharpv.hf.cache import CACHE
 from sharpv.hf.families import FAMILIES
 from sharpv.tiny.random import RANDOM_MODELS
 
@@ -192,7 +193,7 @@ def forward_loop(model, requests, steps: int) -> list[torch.Tensor]:
             input_ids=logits[-1].argmax(-1, keepdim=True),
             attention_mask=mask,
             position_ids=position_ids,
-            past_key_values=out.past_key_values,
+            **{CACHE: out[CACHE]},
         )
         logits.append(out.logits[:, -1])
     return logits
@@ -205,14 +206,14 @@ def second_turn(model: Any, processor: Any, requests: dict[str, Any]) -> tuple[A
     ids = torch.cat([first.sequences, turn.expand(len(first.sequences), -1)], dim=1)
     missing = ids.shape[1] - requests["attention_mask"].shape[1]
     mask = torch.nn.functional.pad(requests["attention_mask"], (0, missing), value=1)
-    second = model.generate(ids, attention_mask=mask, past_key_values=first.past_key_values, **GREEDY)
+    second = model.generate(ids, attention_mask=mask, **{CACHE: first[CACHE]}, **GREEDY)
     assert torch.equal(second.sequences[:, : ids.shape[1]], ids)
-    cache = model.generate(**requests, **GREEDY).past_key_values
+    cache = model.generate(**requests, **GREEDY)[CACHE]
     for column in range(cache.get_seq_length(), ids.shape[1]):
         one = model(
             input_ids=ids[:, column : column + 1],
             attention_mask=mask[:, : column + 1],
             position_ids=next_positions(model, mask[:, : column + 1]),
-            past_key_values=cache,
+            **{CACHE: cache},
         )
     return second, one.logits[:, -1]

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import sharpv
+from sharpv.hf.cache import CACHE
 from tests.hf.conftest import GREEDY, OFF, STAGE_1, TEXT_ONLY, Config, clip, distance, same_output
 from tests.hf.test_generation import deaf_to_its_own_deprecation, new_tokens, replay, run
 
@@ -173,7 +174,7 @@ def second_turn(model, processor, inputs) -> Turn:
     def ask(**options: Any) -> Any:
         first = model.generate(**inputs, **ASSISTED)
         ids = torch.cat([first.sequences, turn], dim=1)
-        rest = {"attention_mask": torch.ones_like(ids), "past_key_values": first.past_key_values}
+        rest = {"attention_mask": torch.ones_like(ids), CACHE: first[CACHE]}
         return model.generate(ids, **rest, **ASSISTED, **options)
 
     return ask
@@ -198,7 +199,7 @@ def test_a_video_on_the_cache_of_a_text_turn_is_refused_where_it_is_pruned(model
         if "mm_token_type_ids" in later:
             earlier = torch.zeros_like(first.sequences)
             later["mm_token_type_ids"] = torch.cat([earlier, later["mm_token_type_ids"]], dim=1)
-        later["past_key_values"] = first.past_key_values
+        later[CACHE] = first[CACHE]
         options = ASSISTED | {"prompt_lookup_num_tokens": DRAFTED}
         if config is OFF:
             model.generate(**later, **options)

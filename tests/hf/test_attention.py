@@ -18,6 +18,7 @@ from transformers import masking_utils
 from transformers.integrations import flex_attention
 
 import sharpv
+from sharpv.hf.cache import CACHE
 from sharpv.hf.families import FAMILIES
 from sharpv.hf.layer_hooks import LayerHooks
 from tests.hf.conftest import GREEDY, STAGE_1, TEXT_ONLY, Config, clip, distance, second_turn
@@ -121,7 +122,7 @@ def later_turn(model: Any, make_inputs: Callable[..., Any], rows: int, **options
     turn = turns[1] | {
         "input_ids": torch.cat([first.sequences, turns[1]["input_ids"]], dim=1),
         "attention_mask": torch.cat([grown, turns[1]["attention_mask"]], dim=1),
-        "past_key_values": first.past_key_values,
+        CACHE: first[CACHE],
     }
     if FAMILIES[model.config.model_type].mrope:
         # generate() would look for the grids of both turns, row by row, among those of the second.

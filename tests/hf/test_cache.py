@@ -7,7 +7,7 @@ import torch
 from transformers import DynamicCache
 
 import sharpv
-from sharpv.hf.cache import PrunedLayer
+from sharpv.hf.cache import CACHE, PrunedLayer
 from tests.hf.conftest import (
     GREEDY,
     OFF,
@@ -31,13 +31,13 @@ def first(model, inputs):
 
 
 def go_on(model, ids, cache):
-    return model.generate(ids, attention_mask=torch.ones_like(ids), past_key_values=cache, **GREEDY)
+    return model.generate(ids, attention_mask=torch.ones_like(ids), **{CACHE: cache}, **GREEDY)
 
 
 def test_cropped_tokens_can_be_fed_again(model, first):
-    cache = copy.deepcopy(first.past_key_values)
+    cache = copy.deepcopy(first[CACHE])
     with sharpv.attach(model, TEXT_ONLY):
-        expected = go_on(model, first.sequences, first.past_key_values)
+        expected = go_on(model, first.sequences, first[CACHE])
         cache.crop(-4)
         assert cache.get_seq_length() == first.sequences.shape[1] - 5
         assert distance(go_on(model, first.sequences, cache), expected) < TOLERANCE
@@ -46,7 +46,7 @@ def test_cropped_tokens_can_be_fed_again(model, first):
 @pytest.mark.parametrize("config", [STAGE_1, TEXT_ONLY], ids=["stage1", "both"])
 def test_a_crop_into_the_video_is_refused_and_changes_nothing(model, inputs, config):
     with sharpv.attach(model, config) as session:
-        cache = model.generate(**inputs, **GREEDY).past_key_values
+        cache = model.generate(**inputs, **GREEDY)[CACHE]
     length, layer = cache.get_seq_length(), cache.layers[0]
     video = session.report.videos[0]
     whole = not video.separators and video.kept[-1][-1]
@@ -73,18 +73,16 @@ def test_reordered_rows_take_their_padding_and_their_lag_along():
 
 
 def test_a_copy_goes_on_by_itself(model, first):
-    copied = copy.deepcopy(first.past_key_values)
+    copied = copy.deepcopy(first[CACHE])
     with sharpv.attach(model, TEXT_ONLY):
-        assert same_output(
-            go_on(model, first.sequences, first.past_key_values), go_on(model, first.sequences, copied)
-        )
+        assert same_output(go_on(model, first.sequences, first[CACHE]), go_on(model, first.sequences, copied))
 
 
 @pytest.mark.parametrize("call", ["generate", "forward"])
 def test_without_its_session_a_pruned_cache_is_refused(model, first, call):
-    ids, cache = first.sequences, first.past_key_values
+    ids, cache = first.sequences, first[CACHE]
     with pytest.raises(sharpv.AttachError, match="attach to the model before you go on"):
-        go_on(model, ids, cache) if call == "generate" else model(ids[:, -1:], past_key_values=cache)
+        go_on(model, ids, cache) if call == "generate" else model(ids[:, -1:], **{CACHE: cache})
 
 
 def test_without_its_session_a_whole_cache_is_an_ordinary_one(model, inputs):
@@ -92,16 +90,16 @@ def test_without_its_session_a_whole_cache_is_an_ordinary_one(model, inputs):
     config = sharpv.SharpVConfig(retention=1.0, memory_threshold=-1.0)
     with sharpv.attach(model, config):
         attached = model.generate(**inputs, **GREEDY)
-    assert isinstance(attached.past_key_values.layers[0], PrunedLayer)
-    one, other = (go_on(model, run.sequences, run.past_key_values) for run in (dense, attached))
+    assert isinstance(attached[CACHE].layers[0], PrunedLayer)
+    one, other = (go_on(model, run.sequences, run[CACHE]) for run in (dense, attached))
     assert same_output(one, other)
 
 
 def test_another_session_goes_on_with_the_cache(model, first):
     with sharpv.attach(model, TEXT_ONLY):
-        expected = go_on(model, first.sequences, copy.deepcopy(first.past_key_values))
+        expected = go_on(model, first.sequences, copy.deepcopy(first[CACHE]))
     with sharpv.attach(model, OFF):
-        assert same_output(go_on(model, first.sequences, first.past_key_values), expected)
+        assert same_output(go_on(model, first.sequences, first[CACHE]), expected)
 
 
 def test_rows_of_a_pruned_cache_can_be_repeated_and_picked(model, batch):
@@ -116,11 +114,11 @@ def test_rows_of_a_pruned_cache_can_be_repeated_and_picked(model, batch):
                 input_ids=first.sequences[rows, -1:],
                 attention_mask=mask[rows],
                 position_ids=position_ids,
-                past_key_values=cache,
+                **{CACHE: cache},
             ).logits
 
-        expected = last([0, 1], copy.deepcopy(first.past_key_values))
-        repeated, picked = copy.deepcopy(first.past_key_values), first.past_key_values
+        expected = last([0, 1], copy.deepcopy(first[CACHE]))
+        repeated, picked = copy.deepcopy(first[CACHE]), first[CACHE]
         repeated.batch_repeat_interleave(2)
         picked.batch_select_indices(torch.tensor([1]))
         assert torch.allclose(last([0, 0, 1, 1], repeated), expected[[0, 0, 1, 1]], atol=TOLERANCE)
@@ -137,7 +135,7 @@ def test_a_second_video_in_the_second_turn(model, make_inputs, config):
         one = model.generate(**turns[0], **GREEDY)
         ids = torch.cat([one.sequences, turns[1]["input_ids"]], dim=1)
         pixels = {"pixel_values_videos": turns[1]["pixel_values_videos"]}
-        options = {"past_key_values": one.past_key_values, "attention_mask": torch.ones_like(ids)}
+        options = {CACHE: one[CACHE], "attention_mask": torch.ones_like(ids)}
         return ids, model.generate(ids, **pixels, **options, **GREEDY)
 
     dense = chat()
@@ -150,4 +148,17 @@ def test_a_second_video_in_the_second_turn(model, make_inputs, config):
         report = session.report
         assert 0 < report.tokens_kept < report.tokens_total == session.reports[0].tokens_total
         assert report.cache_bytes < report.dense_cache_bytes
-        assert two.past_key_values.get_seq_length() == two.sequences.shape[1] - 1
+        assert two[CACHE].get_seq_length() == two.sequences.shape[1] - 1
+
+
+@pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated:FutureWarning")
+def test_the_older_name_of_a_cache_still_goes_on(model, first):
+    """transformers takes `past_key_values` for `cache` until 5.40, an attached model as well."""
+    ids = first.sequences
+    copied = copy.deepcopy(first[CACHE])
+    with sharpv.attach(model, TEXT_ONLY):
+        expected = go_on(model, ids, copied)
+        mask = torch.ones_like(ids)
+        assert same_output(
+            model.generate(ids, attention_mask=mask, past_key_values=first[CACHE], **GREEDY), expected
+        )

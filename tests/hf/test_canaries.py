@@ -16,7 +16,7 @@ from transformers.generation import GenerationMixin, GenerationMode
 from transformers.generation.configuration_utils import ALL_CACHE_IMPLEMENTATIONS
 from transformers.masking_utils import create_causal_mask
 
-from sharpv.hf.cache import PrunedLayer
+from sharpv.hf.cache import CACHE, PrunedLayer
 from sharpv.hf.generate import DRAFTING, DYNAMIC
 
 
@@ -56,7 +56,7 @@ def test_defining_a_pruned_layer_registers_nothing():
 
 
 def test_masks_are_made_per_layer(model):
-    assert {"config", "inputs_embeds", "attention_mask", "past_key_values", "layer_idx"} <= set(
+    assert {"config", "inputs_embeds", "attention_mask", CACHE, "layer_idx"} <= set(
         parameters(create_causal_mask)
     )
     cache = DynamicCache()
@@ -69,7 +69,7 @@ def test_masks_are_made_per_layer(model):
             config=model.get_decoder().config,
             inputs_embeds=torch.zeros(1, 2, 4),
             attention_mask=torch.ones(1, held + 2, dtype=torch.long),
-            past_key_values=cache,
+            **{CACHE: cache},
             layer_idx=index,
         )
         assert mask.shape[-1] == held + 2
@@ -141,7 +141,7 @@ def test_the_kinds_of_cache():
 
 @pytest.mark.parametrize("family", ["qwen3_5"], indirect=True)
 def test_the_layers_of_a_hybrids_cache(model, inputs):
-    layers = model.generate(**inputs, max_new_tokens=1, return_dict_in_generate=True).past_key_values.layers
+    layers = model.generate(**inputs, max_new_tokens=1, return_dict_in_generate=True)[CACHE].layers
     assert {type(layer) for layer in layers} == {DynamicLayer, LinearAttentionLayer}
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 import sharpv
+from sharpv.hf.cache import CACHE
 from sharpv.hf.families import FAMILIES
 from tests.hf.conftest import GREEDY, OFF, STAGE_1, Config, clip, distance, next_positions
 
@@ -69,7 +70,7 @@ class Chat:
         along = joined(self.first, one, other)
         both = [before + after for before, after in zip(first_rows, next_rows, strict=True)]
         self.whole = make_inputs(*both) | along
-        self.turn = other | along | {"past_key_values": self.first.past_key_values}
+        self.turn = other | along | {CACHE: self.first[CACHE]}
         if FAMILIES[model.config.model_type].mrope:
             # generate() would look for the grids of the whole conversation among those of the turn.
             self.turn["position_ids"] = model._prepare_position_ids_for_generation(
@@ -106,8 +107,8 @@ def test_a_second_video_in_a_later_turn_with_compact_ids(model, make_inputs):
         one_prompt = model.generate(**chat.whole, **GREEDY)
         cut = [report.tokens_total - report.tokens_kept for report in session.reports]
     assert distance(later, one_prompt) < TOLERANCE
-    lag = later.past_key_values.layers[0].position_shift
-    assert lag.tolist() == one_prompt.past_key_values.layers[0].position_shift.tolist()
+    lag = later[CACHE].layers[0].position_shift
+    assert lag.tolist() == one_prompt[CACHE].layers[0].position_shift.tolist()
     assert int(lag.sum()) == cut[0] + cut[1] == cut[2] > 0
     with sharpv.attach(model, STAGE_1):
         original = model.generate(**chat.whole, **GREEDY)
@@ -136,17 +137,17 @@ def test_text_after_two_videos_equals_feeding_it_token_by_token(
     with sharpv.attach(model, config), torch.no_grad():
         chat = Chat(model, make_inputs, [[clip(0)], [clip(2)]], [[clip(1)], []])
         second = answer(model, chat.turn)
-        cache = copy.deepcopy(second.past_key_values)
+        cache = copy.deepcopy(second[CACHE])
         ids = torch.cat([second.sequences, text], dim=1)
         missing = ids.shape[1] - chat.turn["attention_mask"].shape[1]
         mask = pad(chat.turn["attention_mask"], (0, missing), value=1)
-        third = model.generate(ids, attention_mask=mask, past_key_values=second.past_key_values, **GREEDY)
+        third = model.generate(ids, attention_mask=mask, **{CACHE: second[CACHE]}, **GREEDY)
         for column in range(cache.get_seq_length(), ids.shape[1]):
             one = model(
                 input_ids=ids[:, column : column + 1],
                 attention_mask=mask[:, : column + 1],
                 position_ids=next_positions(model, mask[:, : column + 1]),
-                past_key_values=cache,
+                **{CACHE: cache},
             )
     assert float((third.logits[0] - one.logits[:, -1]).abs().max()) < TOLERANCE
     assert torch.equal(third.sequences[:, : ids.shape[1]], ids)
@@ -162,7 +163,7 @@ def test_turns_with_pruned_ids_equal_turns_with_original_ids(model, processor, i
         first = answer(model, inputs)
         ids = torch.cat([first.sequences, text], dim=1)
         mask = torch.ones_like(ids)
-        original = model.generate(ids, attention_mask=mask, past_key_values=first.past_key_values, **GREEDY)
+        original = model.generate(ids, attention_mask=mask, **{CACHE: first[CACHE]}, **GREEDY)
 
     pruned = sharpv.prune_inputs(model, inputs, config)
     session = sharpv.attach(model, config) if stage_2 else None
@@ -173,7 +174,7 @@ def test_turns_with_pruned_ids_equal_turns_with_original_ids(model, processor, i
         missing = ids.shape[1] - pruned["input_ids"].shape[1]
         turn = {
             "attention_mask": pad(pruned["attention_mask"], (0, missing), value=1),
-            "past_key_values": own.past_key_values,
+            CACHE: own[CACHE],
         }
         known = pruned["position_ids"]
         new = known[..., -1:] + 1 + torch.arange(missing)

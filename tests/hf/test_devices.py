@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import sharpv
+from sharpv.hf.cache import CACHE
 from sharpv.hf.stopwatch import Stopwatch
 from sharpv.tiny.random import RANDOM_MODELS
 from tests.hf.conftest import (
@@ -16,6 +17,7 @@ from tests.hf.conftest import (
     OFF,
     TEXT_ONLY,
     Config,
+    distance,
     same_output,
 )
 from tests.hf.two_devices import HERE, THERE, TwoDevices, here, put_there
@@ -66,7 +68,7 @@ def everything(model: Any, requests: dict[str, Any], config: Any) -> dict[str, A
         ids = torch.cat([first.sequences, first.sequences[:, -3:]], dim=1)
         missing = ids.shape[1] - requests["input_ids"].shape[1]
         mask = torch.nn.functional.pad(requests["attention_mask"], (0, missing), value=1)
-        later = model.generate(ids, attention_mask=mask, past_key_values=first.past_key_values, **few)
+        later = model.generate(ids, attention_mask=mask, **{CACHE: first[CACHE]}, **few)
         forward = model(**requests, output_hidden_states=True)
         reports = [
             (report.videos, report.layers, report.cache_bytes, report.dense_cache_bytes)
@@ -105,7 +107,7 @@ def test_a_split_model_gives_what_the_whole_one_gives(model, own_model, batch, f
 def test_the_layers_of_a_split_cache_stay_with_their_keys(own_model, inputs, two_devices):
     last_layers(own_model)
     with sharpv.attach(own_model, TEXT_ONLY):
-        layers = own_model.generate(**inputs, **GREEDY).past_key_values.layers
+        layers = own_model.generate(**inputs, **GREEDY)[CACHE].layers
     assert [layer.keys.device for layer in layers] == [HERE, HERE, THERE, THERE]
     assert len({layer.physical for layer in layers}) == 1
 
@@ -188,13 +190,16 @@ def test_device_map_auto_with_little_memory(model, own_model, inputs, tmp_path):
     )
     loaded.generation_config = own_model.generation_config
     assert "disk" in loaded.hf_device_map.values()
-    dense = model.generate(**inputs, **GREEDY)
+    dense = loaded.generate(**inputs, **GREEDY)
     with sharpv.attach(loaded, OFF):
         assert same_output(loaded.generate(**inputs, **GREEDY), dense)
     with sharpv.attach(model, TEXT_ONLY):
         expected = model.generate(**inputs, **GREEDY)
     with sharpv.attach(loaded, TEXT_ONLY) as session:
-        assert same_output(loaded.generate(**inputs, **GREEDY), expected)
+        output = loaded.generate(**inputs, **GREEDY)
+    # Where weights from a disk lie in memory decides how a product rounds, with SharpV and without.
+    assert torch.equal(output.sequences, expected.sequences)
+    assert distance(output, expected) < 1e-5
     assert all(all(layer.dropped) for layer in session.report.layers)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import sharpv
-from sharpv.hf.cache import PrunedLayer
+from sharpv.hf.cache import CACHE, PrunedLayer
 from sharpv.hf.families import FAMILIES
 from tests.hf.conftest import (
     GREEDY,
@@ -119,12 +119,12 @@ def test_a_threshold_of_two_leaves_only_text_in_the_cache(model, attention, requ
     columns = int(text.max()) + GREEDY["max_new_tokens"] - 1
     config = model.config.text_config
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    held_layers = [layer for layer in out.past_key_values.layers if isinstance(layer, PrunedLayer)]
+    held_layers = [layer for layer in out[CACHE].layers if isinstance(layer, PrunedLayer)]
     for layer in held_layers:
         assert layer.physical == columns
         held = sum(states.untyped_storage().nbytes() for states in (layer.keys, layer.values))
         assert held == 2 * len(text) * config.num_key_value_heads * columns * head_dim * 4
-    assert out.past_key_values.get_seq_length() == out.sequences.shape[1] - 1
+    assert out[CACHE].get_seq_length() == out.sequences.shape[1] - 1
     report = session.report
     assert all(all(layer.dropped) for layer in report.layers)
     assert len(report.layers) == len(held_layers) == full_attention_layers(config)

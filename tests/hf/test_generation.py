@@ -12,6 +12,7 @@ from transformers import StaticCache, TextIteratorStreamer, pipeline
 
 import sharpv
 from sharpv._compat import installed_transformers
+from sharpv.hf.cache import CACHE
 from tests.hf.conftest import (
     GREEDY,
     OFF,
@@ -105,7 +106,7 @@ def replay(model: Any, requests: dict[str, Any], new: torch.Tensor) -> torch.Ten
             input_ids=column[:, None],
             attention_mask=mask,
             position_ids=next_positions(model, mask),
-            past_key_values=out.past_key_values,
+            **{CACHE: out[CACHE]},
         )
         logits.append(out.logits[:, -1])
     return torch.stack(logits, dim=1)
@@ -261,11 +262,12 @@ CACHES = ("static", "offloaded_static", "offloaded", "quantized")
 
 
 @pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl", "qwen3_5"], indirect=True)
-@pytest.mark.parametrize("kind", [*CACHES, "an object", "the model's own"])
+@pytest.mark.parametrize("kind", [*CACHES, "an object", "by its older name", "the model's own"])
 def test_another_cache_is_refused_before_the_video_is_encoded(model, inputs, kind, monkeypatch):
-    if kind == "an object":
+    if kind in ("an object", "by its older name"):
         config = model.config.get_text_config(decoder=True)
-        options = {"past_key_values": StaticCache(config=config, max_cache_len=256)}
+        name = CACHE if kind == "an object" else "past_key_values"
+        options = {name: StaticCache(config=config, max_cache_len=256)}
     elif kind == "the model's own":
         monkeypatch.setattr(model.generation_config, "cache_implementation", "static")
         options = {}

@@ -12,6 +12,7 @@ from transformers.masking_utils import find_packed_sequence_indices
 from transformers.modeling_flash_attention_utils import _is_packed_sequence
 
 import sharpv
+from sharpv.hf.cache import CACHE
 from sharpv.hf.families import FAMILIES
 from sharpv.hf.inputs import PrunedFeatures
 from tests.hf.conftest import GREEDY, OFF, STAGE_1, TEXT_ONLY, same_output
@@ -91,13 +92,13 @@ def sliding_cache(model, inputs):
     layers = [DynamicSlidingWindowLayer(sliding_window=8) for _ in model.get_decoder().layers]
     cache = DynamicCache()
     cache.layers, cache.layer_class_to_replicate = layers, None
-    return model.generate(**inputs, **GREEDY, past_key_values=cache)
+    return model.generate(**inputs, **GREEDY, **{CACHE: cache})
 
 
 def offloaded_cache(model, inputs):
     cache = DynamicCache()
     cache.offloading = True
-    return model(**inputs, past_key_values=cache)
+    return model(**inputs, **{CACHE: cache})
 
 
 def chunks(model, inputs):

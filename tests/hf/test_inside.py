@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 import sharpv
+from sharpv.hf.cache import CACHE
 from sharpv.hf.families import FAMILIES
 from sharpv.methods import VTW, FastV, InLLMPruner
 from tests.hf.conftest import GREEDY, Config, clip, distance, forward_loop, same_output, video_tokens
@@ -245,9 +246,9 @@ def test_beams_with_a_cache_equal_beams_without(model, inputs, batch, method, ro
 
 
 def test_the_cache_holds_what_each_layer_read(model, inputs, method):
-    dense = model.generate(**inputs, max_new_tokens=1, return_dict_in_generate=True).past_key_values
+    dense = model.generate(**inputs, max_new_tokens=1, return_dict_in_generate=True)[CACHE]
     with sharpv.attach(model, HALF, method=method) as session:
-        cache = model.generate(**inputs, max_new_tokens=1, return_dict_in_generate=True).past_key_values
+        cache = model.generate(**inputs, max_new_tokens=1, return_dict_in_generate=True)[CACHE]
     prompt, report = inputs["input_ids"].shape[1], session.report
     visual, total = int(video_tokens(model, inputs).sum()), report.tokens_total
     for held, whole, tokens in zip(cache.layers, dense.layers, report.layer_tokens, strict=True):

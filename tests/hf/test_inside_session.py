@@ -5,6 +5,7 @@ import torch
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import sharpv
+from sharpv.hf.cache import CACHE
 from sharpv.methods import VTW, FastV
 from tests.hf.conftest import (
     GREEDY,
@@ -43,7 +44,7 @@ def test_stage_2_goes_on_with_what_stays(model, batch, method, probe):
     assert torch.equal(output.logits[0], stage_1.logits[0])
     assert [layer.layer for layer in report.layers] == [0, 1, 2, 3]
     text = int((batch["attention_mask"].bool() & ~video_tokens(model, batch)).sum(1).max())
-    for layer, held in zip(report.layers, output.past_key_values.layers, strict=True):
+    for layer, held in zip(report.layers, output[CACHE].layers, strict=True):
         gone = method == "vtw" and layer.layer >= 2
         assert layer.dropped == ((False, False) if gone else (True, True))
         assert all((value is None) == gone for value in layer.similarity)
@@ -68,7 +69,7 @@ def test_a_second_video_on_layers_that_hold_different_columns(model, make_inputs
     config = Config(retention=0.5, memory_threshold=sum(similar[:2]) / 2)
     with sharpv.attach(model, config, method=FastV(layer=1)) as session:
         chat = Chat(model, make_inputs, [[clip(0)], [clip(2)]], [[clip(1)], []])
-        held = [layer.keys.shape[2] for layer in chat.first.past_key_values.layers]
+        held = [layer.keys.shape[2] for layer in chat.first[CACHE].layers]
         again = model.generate(**chat.turn, **GREEDY)
     assert len(set(held[1:])) > 1
     assert [len(logits) for logits in again.logits] == [2] * GREEDY["max_new_tokens"]

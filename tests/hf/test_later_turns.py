@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import sharpv
+from sharpv.hf.cache import CACHE
 from tests.hf.conftest import GREEDY, QUESTIONS, clip
 
 
@@ -19,7 +20,7 @@ def after_a_text_turn(model, make_inputs, rows, config):
     if "mm_token_type_ids" in video:
         before = torch.zeros_like(first.sequences, dtype=video["mm_token_type_ids"].dtype)
         together["mm_token_type_ids"] = torch.cat([before, video["mm_token_type_ids"]], dim=1)
-    turn = {**video, **together, "past_key_values": first.past_key_values}
+    turn = {**video, **together, CACHE: first[CACHE]}
     with sharpv.attach(model, config) as session:
         return model.generate(**turn, **GREEDY), session.report
 

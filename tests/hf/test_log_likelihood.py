@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import sharpv
+from sharpv.hf.cache import CACHE
 from tests.hf.conftest import OFF, QUESTIONS, STAGE_1, TEXT_ONLY, clip, next_positions
 from tests.hf.test_generation import replay
 
@@ -101,7 +102,7 @@ def read_later(model: Any, requests: dict[str, Any], answers: torch.Tensor) -> t
         input_ids=answers,
         attention_mask=masks[-1],
         position_ids=torch.cat([next_positions(model, mask) for mask in masks], dim=-1),
-        past_key_values=prompt.past_key_values,
+        **{CACHE: prompt[CACHE]},
     )
     return torch.cat([first, out.logits[:, :-1]], dim=1)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import sharpv
-from sharpv.hf.cache import PrunedLayer
+from sharpv.hf.cache import CACHE, PrunedLayer
 from tests.hf.conftest import GREEDY, OFF, STAGE_1, TEXT_ONLY, Config, clip, video_tokens
 
 ONLY_STAGE_2 = Config(retention=1.0, memory_threshold=2.0)
@@ -52,7 +52,7 @@ def bytes_while_reading(model: Any, read: Callable[..., None], requests: dict[st
     held: list[int] = []
 
     def measure(module: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:
-        cache = kwargs["past_key_values"]
+        cache = kwargs[CACHE]
         held.append(sum(map(storage_bytes, cache.layers)))
 
     handles = [layer.register_forward_hook(measure, with_kwargs=True) for layer in model.get_decoder().layers]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import sharpv
 from sharpv._compat import installed_transformers
-from sharpv.hf.cache import pruned_layers
+from sharpv.hf.cache import CACHE, pruned_layers
 from sharpv.hf.families import FAMILIES
 from tests.hf.conftest import (
     FORWARD_OF_GEMMA_4,
@@ -65,8 +65,8 @@ def test_text_between_requests_with_video_is_bit_exact(model, make_inputs, input
         expected = model.generate(**inputs, **GREEDY)
         attached = model.generate(**text, **GREEDY)
         assert same_output(attached, dense)
-        assert [type(layer) for layer in attached.past_key_values.layers] == [
-            type(layer) for layer in dense.past_key_values.layers
+        assert [type(layer) for layer in attached[CACHE].layers] == [
+            type(layer) for layer in dense[CACHE].layers
         ]
         assert torch.equal(model(**text).logits, bare)
         assert same_output(model.generate(**inputs, **GREEDY), expected)
@@ -133,7 +133,7 @@ def test_rows_with_images_beside_videos(model, make_mixed):
     assert [video.row for video in report.videos] == [0, 2]
     assert report.tokens_kept < report.tokens_total
     rest = (batch["attention_mask"].bool() & ~video_tokens(model, batch)).sum(1)
-    held = {layer.physical for layer in pruned_layers(together.past_key_values)}
+    held = {layer.physical for layer in pruned_layers(together[CACHE])}
     text_and_images = int(rest.max()) + GREEDY["max_new_tokens"] - 1
     assert held == (set() if FAMILIES[model.config.model_type].stage_1_only else {text_and_images})
 
@@ -207,6 +207,6 @@ def test_images_without_a_video_are_untouched(model, make_mixed, family):
             assert same_output(attached, dense)
             assert torch.equal(model(**batch).logits, bare)
     assert all(report.tokens_total == 0 for report in session.reports)
-    assert pruned_layers(attached.past_key_values) == []
+    assert pruned_layers(attached[CACHE]) == []
     same = sharpv.prune_inputs(model, batch, config)
     assert all(same[name] is batch[name] for name in batch)

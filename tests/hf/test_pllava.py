@@ -13,6 +13,7 @@ from transformers import LlavaConfig, LlavaNextVideoForConditionalGeneration
 
 import sharpv
 from sharpv.hf.ask import ask, load_model
+from sharpv.hf.cache import CACHE
 from sharpv.hf.pllava import load_pllava
 from sharpv.video import Video
 from tests.hf.conftest import (
@@ -193,7 +194,7 @@ def test_stage_2_leaves_only_text_in_the_cache(model, batch):
         output = model.generate(**batch, **GREEDY)
     text = (batch["attention_mask"].bool() & ~video_tokens(model, batch)).sum(1)
     columns = int(text.max()) + GREEDY["max_new_tokens"] - 1
-    assert [layer.physical for layer in output.past_key_values.layers] == [columns] * 4
+    assert [layer.physical for layer in output[CACHE].layers] == [columns] * 4
     assert all(all(layer.dropped) for layer in session.report.layers)
 
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sharpv
+from sharpv.hf.cache import CACHE
 from sharpv.hf.layout import VideoLayout
 from sharpv.hf.positions import compact, gather_columns, gather_positions, renumber, tail_length
 from sharpv.hf.stage1 import Placed, place
@@ -132,4 +133,4 @@ class TestCompactIds:
         with sharpv.attach(model, COMPACT) as session:
             out = model.generate(**batch, **GREEDY | {"do_sample": True, "num_return_sequences": 2})
         cut = session.report.tokens_total - session.report.tokens_kept
-        assert out.past_key_values.layers[0].position_shift.tolist() == [[cut], [cut], [0], [0]]
+        assert out[CACHE].layers[0].position_shift.tolist() == [[cut], [cut], [0], [0]]

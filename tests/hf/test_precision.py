@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 import sharpv
+from sharpv.hf.cache import CACHE
 from tests.hf.conftest import (
     GREEDY,
     OFF,
@@ -40,7 +41,7 @@ def test_a_model_cast_after_attach_is_one_attached_after_the_cast(model, batch, 
     assert same_output(before[0], after[0])
     assert torch.equal(before[1], after[1])
     assert before[0].logits[0].isfinite().all()
-    layers = before[0].past_key_values.layers
+    layers = before[0][CACHE].layers
     assert {layer.keys.dtype for layer in layers} == {model.dtype}
     assert all(all(layer.dropped) for layer in session.report.layers)
 
@@ -110,7 +111,7 @@ def test_gradients_off_change_nothing_in_a_bare_forward(model, batch, off):
     assert expected.logits.requires_grad
     assert not output.logits.requires_grad
     assert torch.equal(output.logits, expected.logits)
-    assert all(map(torch.equal, *([x.keys for x in o.past_key_values.layers] for o in (output, expected))))
+    assert all(map(torch.equal, *([x.keys for x in o[CACHE].layers] for o in (output, expected))))
 
 
 def test_a_request_of_inference_mode_goes_on_outside_of_it(model, processor, inputs):
@@ -120,9 +121,7 @@ def test_a_request_of_inference_mode_goes_on_outside_of_it(model, processor, inp
     turn = processor.tokenizer("And then?", return_tensors="pt").input_ids
     ids = torch.cat([first.sequences, turn], dim=1)
     with sharpv.attach(model, TEXT_ONLY):
-        second = model.generate(
-            ids, attention_mask=torch.ones_like(ids), past_key_values=first.past_key_values, **GREEDY
-        )
+        second = model.generate(ids, attention_mask=torch.ones_like(ids), **{CACHE: first[CACHE]}, **GREEDY)
     assert same_output(second, expected)
 
 

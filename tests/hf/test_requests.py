@@ -8,6 +8,7 @@ import torch
 from transformers import DynamicCache, GenerationConfig, TextIteratorStreamer
 
 import sharpv
+from sharpv.hf.cache import CACHE
 from tests.hf.conftest import (
     GREEDY,
     OFF,
@@ -184,9 +185,9 @@ def test_an_empty_cache_of_the_callers_own(model, inputs, configured):
     own = DynamicCache(config=model.config.get_text_config()) if configured else DynamicCache()
     with sharpv.attach(model, TEXT_ONLY):
         expected = model.generate(**inputs, **GREEDY)
-        output = model.generate(**inputs, **GREEDY, past_key_values=own)
+        output = model.generate(**inputs, **GREEDY, **{CACHE: own})
     assert same_output(output, expected)
-    assert output.past_key_values is own
+    assert output[CACHE] is own
     assert own.get_seq_length() == output.sequences.shape[1] - 1
 
 

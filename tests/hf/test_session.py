@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import sharpv
+from sharpv.hf.cache import CACHE
 from sharpv.tiny.random import RANDOM_MODELS
 from tests.hf.conftest import GREEDY, OFF, STAGE_1, TEXT_ONLY, clip, interrupt, same_output
 
@@ -250,7 +251,7 @@ def test_text_only_requests_are_untouched(model, make_inputs):
             forward = model(**text)
             assert len(session.reports) == 1
     assert same_output(dense, attached)
-    assert type(attached.past_key_values.layers[0]) is type(dense.past_key_values.layers[0])
+    assert type(attached[CACHE].layers[0]) is type(dense[CACHE].layers[0])
     assert torch.equal(dense_forward.logits, forward.logits)
 
 

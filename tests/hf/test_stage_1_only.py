@@ -5,6 +5,7 @@ import torch
 
 import sharpv
 from sharpv._compat import installed_transformers
+from sharpv.hf.cache import CACHE
 from sharpv.hf.families import FAMILIES
 from tests.hf.conftest import (
     FORWARD_OF_GEMMA_4,
@@ -78,10 +79,10 @@ def test_what_does_not_work_is_said_and_refused(model, inputs, caplog):
         with pytest.raises(sharpv.InputError, match="a forward pass with a video"):
             model(**inputs)
         output = model.generate(**inputs, **GREEDY)
-        assert output.past_key_values is None
-        cache = model(input_ids=inputs["input_ids"][:, :3]).past_key_values
+        assert getattr(output, CACHE) is None
+        cache = model(input_ids=inputs["input_ids"][:, :3])[CACHE]
         with pytest.raises(sharpv.InputError, match="goes on from a cache"):
-            model.generate(**inputs, past_key_values=cache, **GREEDY)
+            model.generate(**inputs, **{CACHE: cache}, **GREEDY)
         assert not session.owned
     if installed_transformers() >= FORWARD_OF_GEMMA_4:
         with torch.no_grad():

@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 import sharpv
+from sharpv.hf.cache import CACHE
 from tests.hf.conftest import GREEDY, Config, clip, video_tokens
 from tests.hf.test_chats import Chat
 from tests.hf.test_exactness import middle_threshold
@@ -41,7 +42,7 @@ class ByHand:
         ids = self.ids[:, part]
         # No mask: layers of different length each attend to all that they hold.
         output = self.model(
-            input_ids=ids, position_ids=self.positions[..., part], past_key_values=self.cache, **frames
+            input_ids=ids, position_ids=self.positions[..., part], **{CACHE: self.cache}, **frames
         )
         text = ~video_tokens(self.model, {"input_ids": ids})[0]
         for layer, drop in zip(self.cache.layers, self.dropped, strict=True):
@@ -55,7 +56,7 @@ class ByHand:
 def frames_of(inputs: dict[str, Any]) -> dict[str, Any]:
     """What stands beside the ids: pixels, grids."""
     along = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids", "position_ids")
-    return {name: value for name, value in inputs.items() if name not in (*along, "past_key_values")}
+    return {name: value for name, value in inputs.items() if name not in (*along, CACHE)}
 
 
 def check(output: Any, hand: ByHand, logits: list[Tensor]) -> None:
@@ -63,7 +64,7 @@ def check(output: Any, hand: ByHand, logits: list[Tensor]) -> None:
         torch.allclose(ours, theirs, atol=TOLERANCE)
         for ours, theirs in zip(output.logits, logits, strict=True)
     )
-    for ours, theirs in zip(output.past_key_values.layers, hand.cache.layers, strict=True):
+    for ours, theirs in zip(output[CACHE].layers, hand.cache.layers, strict=True):
         assert torch.allclose(ours.keys, theirs.keys, atol=TOLERANCE)
         assert torch.allclose(ours.values, theirs.values, atol=TOLERANCE)
 

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
 from sharpv.bench.parts import Encoded, encode_in_parts
+from sharpv.hf.cache import CACHE
 from sharpv.hf.families import Family
 
 __all__ = ["PrefillFlops", "encode_on_meta", "llm_flops", "on_meta", "paper_formula", "vision_flops"]
@@ -104,9 +105,7 @@ def llm_flops(model: Any, batch: int, tokens: int) -> tuple[int, int]:
         output = decoder(inputs_embeds=embedded, use_cache=True)
         head(output.last_hidden_state[:, -1:])
         prefill = counter.get_total_flops()
-        output = decoder(
-            inputs_embeds=embedded[:, :1], past_key_values=output.past_key_values, use_cache=True
-        )
+        output = decoder(inputs_embeds=embedded[:, :1], use_cache=True, **{CACHE: output[CACHE]})
         head(output.last_hidden_state)
         return prefill, counter.get_total_flops() - prefill
 

@@ -15,7 +15,7 @@ from sharpv.bench.parts import encode_in_parts
 from sharpv.errors import InputError
 from sharpv.hf.ask import VideoModel, build_inputs
 from sharpv.hf.attach import Session
-from sharpv.hf.cache import cache_bytes
+from sharpv.hf.cache import CACHE, cache_bytes
 from sharpv.hf.families import require_family
 from sharpv.report import VideoReport
 from sharpv.video import Sampling, Video, read_video
@@ -138,7 +138,7 @@ class _Marks:
     def leave(self, decoder: Any, args: Any, kwargs: Any, output: Any) -> None:
         if self.left is None:
             self.left = seconds(self.device)
-            self.kv_bytes = cache_bytes(output.past_key_values)
+            self.kv_bytes = cache_bytes(output[CACHE])
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
         """Takes the place of a stopping criterion, which is asked after each token."""

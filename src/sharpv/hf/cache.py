@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, LinearAttentionLayer
 
+from sharpv._compat import installed_transformers
 from sharpv.errors import AttachError, InputError
 from sharpv.hf.positions import tail_length, upload
 
 __all__ = [
+    "CACHE",
     "PrunedLayer",
     "adopt",
     "cache_bytes",
@@ -20,6 +22,9 @@ __all__ = [
     "pruned_layers",
     "require_prunable",
 ]
+
+CACHE = "cache" if installed_transformers() >= (5, 24) else "past_key_values"
+"""What transformers calls a cache, among arguments and in outputs."""
 
 
 class PrunedLayer(DynamicLayer):

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from sharpv.errors import InputError
-from sharpv.hf.cache import count_cut_columns, pruned_layers, require_prunable
+from sharpv.hf.cache import CACHE, count_cut_columns, pruned_layers, require_prunable
 from sharpv.hf.inputs import FEATURES_WITHOUT_PIXELS, PrunedFeatures, shorten
 from sharpv.hf.layout import video_placeholders
 from sharpv.hf.request import Request
@@ -46,6 +46,8 @@ def wrap_generate(session: "Session") -> Callable[..., Any]:
         call = {**call.pop("kwargs", {}), **call}
         if isinstance(call.get("inputs"), Tensor):
             call["input_ids"] = call.pop("inputs")
+        if "past_key_values" in call:
+            call[CACHE] = call.pop("past_key_values")
         _refuse_drafts(session, call)
         _refuse_options(session, call)
         _refuse_cache(session, call)
@@ -63,7 +65,7 @@ def wrap_generate(session: "Session") -> Callable[..., Any]:
 
 def _fresh(call: Mapping[str, Any]) -> bool:
     """Returns whether the prompt stands alone: nothing is cached, and the caller did not embed it."""
-    cache = call.get("past_key_values")
+    cache = call.get(CACHE)
     return (cache is None or cache.get_seq_length() == 0) and call.get("inputs_embeds") is None
 
 
@@ -76,7 +78,7 @@ def _refuse_drafts(session: "Session", call: Mapping[str, Any]) -> None:
         )
     if not _assisted(session, call):
         return
-    cache = call.get("past_key_values")
+    cache = call.get(CACHE)
     later = cache is not None and cache.get_seq_length() > 0
     prunes = session.config.prunes and session.video_pixels(call) is not None
     if (later and prunes) or any(layer.pruned for layer in pruned_layers(cache)):
@@ -127,7 +129,7 @@ def _drafts_read_apart(model: PreTrainedModel, width: int) -> Iterator[None]:
             prompt["attention_mask"] = kwargs["attention_mask"][:, :width]
         first = forward(*args, **prompt)
         del later["mm_encoder_outputs"]
-        output = forward(*args, **later | {"past_key_values": first.past_key_values})
+        output = forward(*args, **later | {CACHE: first[CACHE]})
         output["logits"] = torch.cat([first.logits[:, -1:], output.logits], dim=1)
         return output
 
@@ -152,7 +154,7 @@ def _refuse_options(session: "Session", call: Mapping[str, Any]) -> None:
         )
     if session.family.stage_1_only:
         return
-    kind, cache = _option(session, call, "cache_implementation"), call.get("past_key_values")
+    kind, cache = _option(session, call, "cache_implementation"), call.get(CACHE)
     if kind not in DYNAMIC:
         raise InputError(
             f"got cache_implementation={kind!r} with a video; an attached SharpV prunes a dynamic cache: "
@@ -167,7 +169,7 @@ def _refuse_cache(session: "Session", call: Mapping[str, Any]) -> None:
     if reason and session.config.prunes_tokens and not _fresh(call):
         raise InputError(
             f"got a prompt that goes on from a cache or from embeddings, which SharpV cannot shorten, since "
-            f"{reason}: pass the whole conversation as input_ids, without past_key_values"
+            f"{reason}: pass the whole conversation as input_ids, without {CACHE}"
         )
 
 
@@ -188,7 +190,7 @@ def _generate_shortened(session: "Session", pruner: TokenPruner, original: Any, 
     output = _run(session, request, original, inputs)
     if session.family.stage_1_only and not isinstance(output, Tensor):
         # It counts the shortened prompt: a later turn with the original ids would read other tokens.
-        output["past_key_values"] = None
+        output[CACHE] = None
     lag = None
     if session.config.positions == "compact":
         cut = torch.tensor(shortened.prompt_tokens) - torch.tensor(shortened.prompt_tokens_kept)
@@ -256,7 +258,7 @@ def _feature_count(encoded: Any) -> int:
 
 def _uncached(call: Mapping[str, Any], columns: Tensor | None) -> Tensor | None:
     """Returns the columns `[B, L]` of a prompt that its cache does not hold, as `generate()` cuts them."""
-    cache, mask = call.get("past_key_values"), call.get("attention_mask")
+    cache, mask = call.get(CACHE), call.get("attention_mask")
     if columns is None or cache is None or (mask is not None and mask.shape[1] != columns.shape[1]):
         return columns
     return columns[:, cache.get_seq_length() :]

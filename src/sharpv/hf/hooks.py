@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
 from sharpv.errors import AttachError, InputError
-from sharpv.hf.cache import adopt, position_shift, pruned_layers, require_prunable
+from sharpv.hf.cache import CACHE, adopt, position_shift, pruned_layers, require_prunable
 from sharpv.hf.inputs import FEATURES_WITHOUT_PIXELS, PrunedFeatures
 from sharpv.hf.inside import Leaving
 from sharpv.hf.layer_hooks import LayerHooks
@@ -159,7 +159,7 @@ class Hooks:
         self, module: nn.Module, args: Any, kwargs: dict[str, Any]
     ) -> tuple[Any, dict[str, Any]] | None:
         """Stage 1 on what the decoder is fed, and masks that fit what each layer of the cache holds."""
-        visual, cache, request = self.visual, kwargs.get("past_key_values"), self.session.request
+        visual, cache, request = self.visual, kwargs.get(CACHE), self.session.request
         if request is not None:
             request.enter_decoder()
         reads_video = visual is not None and self.config.prunes
@@ -170,7 +170,7 @@ class Hooks:
         self._shift_positions(kwargs)
         if reads_video and request is not None:
             leaving = self._read_prompt(request, step, kwargs)
-        step.cache = kwargs.get("past_key_values")
+        step.cache = kwargs.get(CACHE)
         set_masks(step, kwargs, self.decoder.config)
         self.layers = LayerHooks(self.decoder, step, self.config, request, leaving)
         return args, kwargs
@@ -186,7 +186,7 @@ class Hooks:
         else:
             step.gapped = request.shortened
             step.count_repeats(request.expected_tokens)
-        step.probed = self.config.memory_threshold is not None and kwargs.get("past_key_values") is not None
+        step.probed = self.config.memory_threshold is not None and kwargs.get(CACHE) is not None
         request.prompt_tokens_kept = request.prompt_tokens_kept or step.tokens_per_row()
         request.prompt_tokens = request.prompt_tokens or request.prompt_tokens_kept
         return leaving
@@ -221,17 +221,17 @@ class Hooks:
 
     def _use_cache(self, step: Step, kwargs: dict[str, Any]) -> None:
         """Makes the layers of the cache prunable, and the cache itself where the model would make it."""
-        cache, wanted = kwargs.get("past_key_values"), kwargs.get("use_cache")
+        cache, wanted = kwargs.get(CACHE), kwargs.get("use_cache")
         wanted = self.decoder.config.use_cache if wanted is None else wanted
         if cache is None and wanted and not self._checkpoints:
-            cache = kwargs["past_key_values"] = DynamicCache(config=self.decoder.config)
+            cache = kwargs[CACHE] = DynamicCache(config=self.decoder.config)
         if cache is not None:
             require_prunable(cache)
             adopt(cache, earlier_padding(kwargs))
 
     def _shift_positions(self, kwargs: dict[str, Any]) -> None:
         """Takes what compact position ids lag behind off the ids, which count the whole conversation."""
-        shift = position_shift(kwargs.get("past_key_values"))
+        shift = position_shift(kwargs.get(CACHE))
         if shift is not None:
             position_ids = position_ids_of(kwargs)
             kwargs["position_ids"] = position_ids - shift.to(position_ids.device)
@@ -292,8 +292,8 @@ class Hooks:
         if layers is not None:
             layers.settle()
         if self.session.request is not None:
-            cache = kwargs.get("past_key_values")
-            self.session.request.leave_decoder(output.past_key_values if cache is None else cache)
+            cache = kwargs.get(CACHE)
+            self.session.request.leave_decoder(getattr(output, CACHE) if cache is None else cache)
         if layers is not None:
             layers.restore(output)
         return output

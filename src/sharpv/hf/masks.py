@@ -5,7 +5,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 from transformers.masking_utils import create_causal_mask
 
-from sharpv.hf.cache import PrunedLayer
+from sharpv.hf.cache import CACHE, PrunedLayer
 from sharpv.hf.positions import upload
 from sharpv.hf.step import Step
 
@@ -68,6 +68,6 @@ def _mask(step: Step, config: PreTrainedConfig, index: int, layer: PrunedLayer) 
         config=config,
         inputs_embeds=step.original,
         attention_mask=step.padding(layer),
-        past_key_values=step.cache,
         layer_idx=index,
+        **{CACHE: step.cache},
     )

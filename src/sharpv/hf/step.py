@@ -10,7 +10,7 @@ from transformers.cache_utils import Cache
 
 from sharpv.core.memory import layer_similarity, visual_columns
 from sharpv.errors import InputError
-from sharpv.hf.cache import PrunedLayer
+from sharpv.hf.cache import CACHE, PrunedLayer
 from sharpv.hf.positions import compact, gather_columns, places, tail_length, upload
 
 __all__ = ["Step", "earlier_padding", "fed_per_row", "position_ids_of"]
@@ -194,6 +194,6 @@ def position_ids_of(kwargs: Mapping[str, Any]) -> Tensor:
     """Returns the position ids of a call, as the decoder would make them where the caller passed none."""
     if kwargs.get("position_ids") is not None:
         return kwargs["position_ids"]
-    cache, embeds = kwargs.get("past_key_values"), kwargs["inputs_embeds"]
+    cache, embeds = kwargs.get(CACHE), kwargs["inputs_embeds"]
     past = cache.get_seq_length() if cache is not None else 0
     return torch.arange(past, past + embeds.shape[1], device=embeds.device)[None]
