@@ -114,7 +114,7 @@ def layout_and_prompt(model: Any, inputs: dict[str, Any]) -> tuple[VideoLayout, 
     """Returns how the first row's video is laid out, and the tokens of the row."""
     family = require_family(model.config.model_type)
     visual = video_placeholders(model.base_model, family.placeholder, inputs["input_ids"])
-    layouts = family.layout(inputs, model.base_model, visual.sum(1).tolist(), family.separators)
+    layouts = family.layouts(inputs, model.base_model, visual.sum(1).tolist())
     return layouts[0], int(inputs["attention_mask"][0].sum())
 
 

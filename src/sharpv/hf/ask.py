@@ -22,6 +22,7 @@ from sharpv.config import SharpVConfig
 from sharpv.errors import InputError
 from sharpv.hf.attach import attach
 from sharpv.hf.families import require_family, require_release
+from sharpv.hf.geometry import with_windows
 from sharpv.hf.pllava import POOLING_SHAPE, is_pllava, load_pllava
 from sharpv.methods import InLLMPruner, TokenPruner
 from sharpv.report import Report
@@ -70,7 +71,7 @@ class Answer:
 
     Attributes:
         text: without special tokens.
-        report: of the request.
+        report: of the request, which says where its tokens stand in the clip's frames.
     """
 
     text: str
@@ -134,6 +135,7 @@ def ask(
     with attach(model, replace(config, images_as_frames=True), method=method) as session:
         output = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         report = session.reports[-1]
+    report = with_windows(report, model, processor, inputs, [video.frames.shape[1:3]])
     new = output[0, inputs["input_ids"].shape[1] :]
     return Answer(processor.tokenizer.decode(new, skip_special_tokens=True).strip(), report)
 

@@ -189,6 +189,10 @@ def attach(
     consults on the way, such as stopping criteria and logits processors, sees the shortened prompt. An
     attached model serves one request at a time: another thread's is refused.
 
+    A report says where a frame's tokens stand in it, but for the families whose processor crops
+    (LLaVA-NeXT-Video, PLLaVA, Video-LLaVA): there `sharpv.hf.geometry.with_windows` takes the processor, and
+    adds what part of the frames the model was shown.
+
     Args:
         model: a supported transformers model; `sharpv models` lists the families.
         config: what to keep. The default is the paper's automatic mode.

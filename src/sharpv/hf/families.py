@@ -1,7 +1,7 @@
 """The supported families, as data: one that lays its tokens out in a known way is one line here."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,9 @@ class Family:
         layout: lays the placeholders of a prompt out in frames.
         mrope: whether position ids have several axes (time, height, width), which cannot be renumbered.
         separators: tokens after the frames of each video, never pruned by stage 1.
+        leading: tokens of each frame before its grid, such as a class token.
+        cropped: whether its released processor shows the model only the middle of a frame, so that what a
+            token stands for is known only with the processor.
         placeholder: name, in the model's configuration, of the token that stands for a piece of a video.
         pixels: name of the input that holds the frames.
         encoder: method of the base model that encodes them.
@@ -39,6 +42,8 @@ class Family:
     layout: Callable[..., list[VideoLayout]]
     mrope: bool = False
     separators: int = 0
+    leading: int = 0
+    cropped: bool = False
     placeholder: str = "video_token_id"
     pixels: str = "pixel_values_videos"
     encoder: str = "get_video_features"
@@ -46,6 +51,22 @@ class Family:
     stage_1_only: str | None = None
     hybrid: bool = False
     since: tuple[int, int] | None = None
+
+    def layouts(
+        self, inputs: Mapping[str, Any], model: PreTrainedModel, counts: Sequence[int]
+    ) -> list[VideoLayout]:
+        """Lays the videos of a request out in frames.
+
+        Args:
+            inputs: what the processor returned.
+            model: the base model.
+            counts: placeholders of each prompt.
+
+        Raises:
+            InputError: the inputs do not add up.
+        """
+        layouts = self.layout(inputs, model, counts, self.separators, self.leading)
+        return [replace(layout, cropped=self.cropped) for layout in layouts]
 
     def shows_video(self, config: SharpVConfig) -> bool:
         """Whether what the family is shown under `pixels` counts as video."""
@@ -79,7 +100,7 @@ FAMILIES = {
     "gemma4": Family("Gemma 4", counted, stage_1_only=GEMMA_MASKS),
     "glm4v": _qwen("GLM-4V", placeholder="image_token_id"),
     "internvl": _shown_as_images("InternVL"),
-    "llava_next_video": Family("LLaVA-NeXT-Video", stacked),
+    "llava_next_video": Family("LLaVA-NeXT-Video", stacked, cropped=True),
     "llava_onevision": Family("LLaVA-OneVision", stacked, separators=1),
     "perception_lm": Family("PerceptionLM", stacked, encoder="get_image_features"),
     "qwen2_5_omni_thinker": _qwen("Qwen2.5-Omni (thinker)", since=BASE_OF_THINKERS),
@@ -92,7 +113,7 @@ FAMILIES = {
     "qwen3_vl_moe": _qwen("Qwen3-VL-MoE"),
     "smolvlm": _shown_as_images("SmolVLM"),
     "video_llama_3": Family("VideoLLaMA3", grid),
-    "video_llava": Family("Video-LLaVA", stacked),
+    "video_llava": Family("Video-LLaVA", stacked, leading=1, cropped=True),
 }
 """Families by `model_type` of the model's configuration."""
 

@@ -211,7 +211,7 @@ def _generate_whole(session: "Session", original: Any, call: dict[str, Any]) -> 
         input_ids = _uncached(call, call.get("input_ids"))
         visual = video_placeholders(base, family.placeholder, input_ids, call.get("inputs_embeds"))
         counts = visual.sum(1).tolist()
-        request.layouts = family.layout(call, base, counts, family.separators)
+        request.layouts = family.layouts(call, base, counts)
         if not session.config.prunes:
             request.videos = keep_all(place(request.layouts, counts)[0])
     elif encoded is not None:

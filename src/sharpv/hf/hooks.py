@@ -133,8 +133,7 @@ class Hooks:
         counts = visual.sum(1).tolist()
         request = Request(Stopwatch(self.session.model), expected_tokens=sum(counts), bare=True)
         if self.session.video_pixels(call) is not None:
-            family = self.session.family
-            request.layouts = family.layout(call, self.base, counts, family.separators)
+            request.layouts = self.session.family.layouts(call, self.base, counts)
             if not self.config.prunes:
                 request.videos = keep_all(place(request.layouts, counts)[0])
                 request.prompt_tokens = request.prompt_tokens_kept = fed_per_row(call)

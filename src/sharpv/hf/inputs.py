@@ -133,7 +133,7 @@ def shorten(
     attention_mask = _attention_mask(model, inputs)
     visual = video_placeholders(base, family.placeholder, input_ids).cpu()
     counts = visual.sum(1).tolist()
-    placed, _ = place(family.layout(inputs, base, counts, family.separators), counts)
+    placed, _ = place(family.layouts(inputs, base, counts), counts)
     watch = Stopwatch(model)
     inputs = with_encoded_images(model, family, inputs)
     encoded, consumed = encode_video(base, family, inputs)

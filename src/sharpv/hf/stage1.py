@@ -106,9 +106,11 @@ def keep_tokens(
 def _select(
     pruner: TokenPruner, features: Tensor, config: SharpVConfig, layout: VideoLayout, attention: Tensor | None
 ) -> Selection:
+    # Pruners take a grid for that of all f tokens.
+    grid = None if layout.leading else layout.grid
     if needs_attention(pruner):
-        return pruner.select(features, config, layout.grid, attention)
-    return pruner.select(features, config, layout.grid)
+        return pruner.select(features, config, grid, attention)
+    return pruner.select(features, config, grid)
 
 
 def keep_all(placed: Sequence[Placed], repeats: int = 1) -> tuple[VideoReport, ...]:
@@ -135,4 +137,8 @@ def _record(
         ratios=ratios,
         kept=kept,
         merged=merged,
+        leading=layout.leading,
+        grid=layout.grid,
+        source_frames=layout.source_frames,
+        window=None if layout.cropped else layout.window,
     )
