@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from sharpv.video.read import SMOOTH_COLOURS
+from sharpv.video.rgb import SMOOTH_COLOURS
 
 
 @pytest.fixture(scope="session")

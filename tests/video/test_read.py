@@ -9,6 +9,7 @@ import pytest
 
 from sharpv.errors import VideoError
 from sharpv.video import Sampling, decode, index, read, read_video
+from sharpv.video.rgb import SMOOTH_COLOURS
 
 GOP = {"g": "12", "keyint_min": "12", "bf": "3", "x264-params": "scenecut=0"}
 SAMPLINGS = [Sampling(), Sampling(frames=3), Sampling(fps=2.0), Sampling.all()]
@@ -28,7 +29,7 @@ def test_real_clips_equal_a_full_decode(real_clip):
     with av.open(path) as container:
         container.streams.video[0].thread_type = "AUTO"
         frames = enumerate(container.decode(video=0))
-        how = {"format": "rgb24", "interpolation": read.SMOOTH_COLOURS}
+        how = {"format": "rgb24", "interpolation": SMOOTH_COLOURS}
         truth = {i: frame.to_ndarray(**how) for i, frame in frames if i in wanted}
     for video in videos:
         assert video.total_frames == count

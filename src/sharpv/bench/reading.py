@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharpv.bench.where import where
-from sharpv.video.read import SMOOTH_COLOURS, Video, read_video
+from sharpv.video.read import Video, read_video
+from sharpv.video.rgb import SMOOTH_COLOURS
 from sharpv.video.sample import Sampling
 
 __all__ = ["run"]

@@ -1,16 +1,19 @@
 """Frames of an opened clip, by two routes that agree: straight to the wanted ones, or all in order."""
 
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import av
 import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from sharpv.video.clip import Clip
-from sharpv.video.index import Keyframe, PacketIndex
+from sharpv.errors import VideoError
+from sharpv.video.clip import Clip, open_clip
+from sharpv.video.clock import Clock, read_clock
+from sharpv.video.index import Keyframe, PacketIndex, index_packets
 
-__all__ = ["UnpredictedFrame", "frames_at", "intact_frames"]
+__all__ = ["UnpredictedFrame", "count_intact", "frames_at", "intact_frames"]
 
 # A seek empties the decoder's pipeline, which costs about as much as decoding this many frames.
 SEEK_COST = 12
@@ -99,3 +102,35 @@ def intact_frames(clip: Clip) -> Iterator[VideoFrame | None]:
         for frame in frames:
             yield None if frame.is_corrupt or frame.pts in doubtful else frame
             doubtful.discard(frame.pts)
+
+
+def count_intact(file: BinaryIO, name: str, stream: int) -> tuple[PacketIndex, Clock, int]:
+    """Decodes a file in order, to learn when the frames are shown that `intact_frames` gives.
+
+    Args:
+        file: Seekable binary file; stays open.
+        name: What messages call it.
+        stream: Which of its video streams, as for `open_clip`.
+
+    Returns:
+        What the packets promise, the clock of the intact frames, and the number of damaged ones.
+
+    Raises:
+        VideoError: No frame is intact, or the file cannot be opened.
+    """
+    with open_clip(file, name, stream, threads=False) as clip:
+        index = index_packets(clip)
+    pts: list[int | None] = []
+    damaged = 0
+    with open_clip(file, name, stream, threads=False) as clip:
+        for frame in intact_frames(clip):
+            if frame is None:
+                damaged += 1
+            else:
+                pts.append(frame.pts)
+        if not pts:
+            raise VideoError(
+                f"nothing in {name} can be decoded ({damaged} damaged frames); "
+                "the file is broken or was cut before its first whole frame"
+            )
+        return index, read_clock(clip, pts, index.last_duration), damaged
