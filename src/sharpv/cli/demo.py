@@ -77,13 +77,15 @@ def _ours(folder: Path) -> bool:
 
 
 def _save(shown: "Demo", folder: Path) -> None:
-    from sharpv.viz.overlay import dim_dropped, kept_grid, sheet
+    from sharpv.viz import strip
 
-    kept = kept_grid(shown.rows[0].pruned.report.videos[0])
+    picture = strip(
+        shown.video.frames, shown.rows[0].pruned.report, timestamps=shown.video.timestamps, per_row=PER_ROW
+    )
     try:
         (folder / REPORT).write_text(json_module.dumps(shown.to_dict(), allow_nan=False) + "\n")
         (folder / CLIP).write_bytes(shown.clip)
-        sheet(dim_dropped(shown.video.frames, kept), PER_ROW).save(folder / PICTURE)
+        picture.save(folder / PICTURE)
     except OSError as error:
         raise _unwritable(folder, error) from error
 

@@ -1,1 +1,27 @@
-"""Pictures of what was kept, from reports and frames alone."""
+"""Pictures of what was kept, from reports and frames alone.
+
+Names are loaded when first used, so that one kind of picture does not cost the libraries of the others.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sharpv.viz.pictures import overlay, strip
+
+_MODULES = {
+    "overlay": "sharpv.viz.pictures",
+    "strip": "sharpv.viz.pictures",
+}
+
+__all__ = ["overlay", "strip"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'sharpv.viz' has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -2,9 +2,20 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from sharpv.report import VideoReport
-from sharpv.viz.overlay import dim_dropped, kept_grid, resize
+from sharpv.viz.geometry import (
+    WHOLE,
+    Grid,
+    Window,
+    kept_grid,
+    kept_tokens,
+    known_window,
+    llm_frames,
+    token_map,
+)
+from sharpv.viz.pictures import paint
 
 __all__ = ["half_blocks", "letters"]
 
@@ -15,49 +26,68 @@ KEPT, DROPPED = "#", "."
 
 
 def half_blocks(
-    frames: NDArray[np.uint8], video: VideoReport, width: int = 80, grid: tuple[int, int] | None = None
+    frames: NDArray[np.uint8],
+    video: VideoReport,
+    width: int = 80,
+    grid: Grid | None = None,
+    window: Window | None = None,
 ) -> list[str]:
     """Draws frames in 24-bit colour, two pixels to a character, with dropped tokens dimmed.
 
-    A token is two characters wide and one line high, so that it looks square.
+    A token is two characters wide and one line high, so that it looks square. Only what the tokens cover is
+    drawn; of the frames that are one to the LLM, the first.
 
     Args:
-        frames: RGB, uint8 `[n, h, w, 3]`, those of the report.
+        frames: RGB, uint8 `[m, h, w, 3]`, those of the report.
         video: what was kept of them.
         width: columns of the terminal.
-        grid: (rows, cols) of a frame's tokens; None takes a square, as `kept_grid` does.
+        grid: (rows, cols) of a frame's tokens, for a report that does not tell it.
+        window: (top, left, bottom, right) of what they cover, in shares of height and width, for a report
+            that does not tell it.
 
     Returns:
         Lines with ANSI codes; each ends in the terminal's own colours.
 
     Raises:
-        ValueError: other frames than the report's, or a grid that cannot be theirs.
+        InputError: other frames than the report's, or a grid or window that is not known.
     """
-    kept = kept_grid(video, grid)
-    rows, columns = (side * PIXELS_PER_TOKEN for side in kept.shape[1:])
-    pictures = dim_dropped(resize(frames, rows, columns), kept)
-    blocks = [[_line(upper, lower) for upper, lower in zip(p[::2], p[1::2], strict=True)] for p in pictures]
-    return _side_by_side(_labels(kept), blocks, columns, width)
+    covered = known_window(video, window)
+    rows, columns = (side * PIXELS_PER_TOKEN for side in kept_grid(video, grid).shape[1:])
+    places = token_map(video, rows, columns, grid=grid, window=WHOLE)
+    first = np.unique(llm_frames(video, len(frames)), return_index=True)[1]
+    blocks = []
+    for frame, tokens in zip(frames[first], kept_tokens(video), strict=True):
+        picture = np.asarray(paint(_cut(frame, covered, rows, columns), places, tokens, line=0))
+        blocks.append([_line(upper, lower) for upper, lower in zip(picture[::2], picture[1::2], strict=True)])
+    return _side_by_side(_labels(video), blocks, columns, width)
 
 
-def letters(video: VideoReport, width: int = 80, grid: tuple[int, int] | None = None) -> list[str]:
+def letters(video: VideoReport, width: int = 80, grid: Grid | None = None) -> list[str]:
     """Draws kept tokens as `#` and dropped ones as `.`, frame by frame, within `width` columns.
 
     Args:
         video: what was kept.
         width: columns of the terminal.
-        grid: (rows, cols) of a frame's tokens; None takes a square, as `kept_grid` does.
+        grid: (rows, cols) of a frame's tokens, for a report that does not tell it.
 
     Raises:
-        InputError: a grid that cannot be theirs.
+        InputError: the grid is not known, or cannot be theirs.
     """
     kept = kept_grid(video, grid)
     blocks = [["".join(KEPT if token else DROPPED for token in row) for row in frame] for frame in kept]
-    return _side_by_side(_labels(kept), blocks, kept.shape[2], width)
+    return _side_by_side(_labels(video), blocks, kept.shape[2], width)
 
 
-def _labels(kept: NDArray[np.bool_]) -> list[str]:
-    return [f"{number}: {int(frame.sum())}" for number, frame in enumerate(kept)]
+def _cut(frame: NDArray[np.uint8], window: Window, rows: int, columns: int) -> NDArray[np.uint8]:
+    """Scales the window of a frame to so many pixels, by the mean of those covered; padding is black."""
+    height, width = frame.shape[:2]
+    top, left, bottom, right = window
+    box = (round(left * width), round(top * height), round(right * width), round(bottom * height))
+    return np.asarray(Image.fromarray(frame).crop(box).resize((columns, rows), Image.Resampling.BOX))
+
+
+def _labels(video: VideoReport) -> list[str]:
+    return [f"{number}: {count}" for number, count in enumerate(kept_tokens(video).sum(axis=1))]
 
 
 def _line(upper: NDArray[np.uint8], lower: NDArray[np.uint8]) -> str:
