@@ -7,14 +7,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sharpv.viz.movie import write_all_frames, write_sampled
     from sharpv.viz.pictures import overlay, strip
 
 _MODULES = {
     "overlay": "sharpv.viz.pictures",
     "strip": "sharpv.viz.pictures",
+    "write_all_frames": "sharpv.viz.movie",
+    "write_sampled": "sharpv.viz.movie",
 }
 
-__all__ = ["overlay", "strip"]
+__all__ = ["overlay", "strip", "write_all_frames", "write_sampled"]
 
 
 def __getattr__(name: str) -> object:
