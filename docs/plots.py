@@ -18,7 +18,8 @@ from pages import stamp
 from results import Contest, figure_path, figures
 
 from sharpv.cli.contest_plot import dense_bands, plot_lines
-from sharpv.viz.plots import STYLE, accuracy_plot, save
+from sharpv.viz.accuracy_plot import accuracy_plot
+from sharpv.viz.plots import STYLE, save
 
 RESULTS = Path("docs/performance")
 # Of the palette of Okabe and Ito, which the colour-blind can tell apart; so can grey print, by the markers.

@@ -184,7 +184,7 @@ def test_points_stand_at_the_mean_over_layers_and_stars_where_the_video_decides(
 
 def test_without_matplotlib_the_remedy_is_named(folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    for name in ("sharpv.viz.plots", "sharpv.cli.contest_plot"):
+    for name in ("sharpv.viz.plots", "sharpv.viz.accuracy_plot", "sharpv.cli.contest_plot"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     refused = run("compare", folder, "--plot", tmp_path / "a.svg", ok=1).stderr
     assert "pip install 'sharpv[viz]'" in refused

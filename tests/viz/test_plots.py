@@ -1,52 +1,153 @@
-"""The plot of accuracy against tokens: lines, stars and bands stand where the figures are, told apart."""
+"""The plots of a report: what stands where, told apart and named, the same file for the same report."""
 
+import subprocess
+import sys
+
+import numpy as np
 import pytest
 
-mpl = pytest.importorskip("matplotlib", reason="of the extra viz")
+pytest.importorskip("matplotlib", reason="of the extra viz")
 
-from sharpv.viz.plots import Line, accuracy_plot, save  # noqa: E402
+from sharpv.config import SharpVConfig
+from sharpv.errors import InputError
+from sharpv.report import LayerReport
+from sharpv.viz.plots import budget, layers, save
+from tests.viz.records import drawn, record, report
 
-LINES = [
-    Line("sharpv", ((0.25, 0.8), (0.12, 0.7)), ((0.14, 0.75),), "ours"),
-    Line("random", ((0.12, 0.6), (0.25, 0.65)), (), "blind"),
-    *(Line(f"peer{number:02}", ((0.12, 0.5), (0.25, 0.55)), (), "peer") for number in range(17)),
-]
-
-
-def test_lines_and_stars_stand_where_the_figures_are():
-    axes = accuracy_plot(LINES, [("dense", 0.95, 0.9, 0.97)], "a title").axes[0]
-    drawn = {line.get_label(): line for line in axes.get_lines()}
-    assert list(drawn["sharpv"].get_xdata()) == [12, 25]
-    assert list(drawn["sharpv"].get_ydata()) == [70, 80]
-    (star,) = [line for line in axes.get_lines() if line.get_marker() == "*"]
-    assert (star.get_xdata()[0], star.get_ydata()[0]) == pytest.approx((14, 75))
-    assert star.get_color() == drawn["sharpv"].get_color()
-    assert axes.get_xscale() == "log"
-    assert axes.get_title(loc="left") == "a title"
-    band = axes.patches[0].get_extents().transformed(axes.transData.inverted())
-    assert (band.y0, band.y1) == pytest.approx((90, 97))
+RATIOS = (0.5, 0.25, 1.0)
+VIDEO = record("##..", "#...", "####", ratios=RATIOS)
 
 
-def test_every_method_is_named_from_best_to_worst_and_looks_like_no_other():
-    figure = accuracy_plot(LINES, [], "")
-    axes, names = figure.axes[0], [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names[:2] == ["sharpv", "random"]
-    assert set(names) == {line.name for line in LINES}
-    lines = [line for line in axes.get_lines() if line.get_label() in names]
-    looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines}
-    assert len(looks) == len(LINES)
-    assert len({line.get_color() for line in lines}) >= 9
-    widths = {line.get_label(): line.get_linewidth() for line in lines}
-    assert widths["sharpv"] > 2 * widths["peer00"]
+def bars(axes):
+    return [(bar.get_x(), bar.get_width(), bar.get_height()) for bar in axes.patches]
 
 
-def test_the_same_figures_give_the_same_file(tmp_path):
-    for name in ("a.svg", "b.svg"):
-        save(accuracy_plot(LINES, [], ""), tmp_path / name, "a test", "sha256 0")
+def texts(axes):
+    return {text.get_text() for text in axes.texts} | {axes.get_title(loc="left")}
+
+
+def guides(axes):
+    """Returns where dashed lines go across."""
+    return [line.get_ydata()[0] for line in axes.get_lines() if line.get_linestyle() == "--"]
+
+
+def test_tokens_and_ratio_of_each_frame():
+    tokens, ratio = budget(report(VIDEO)).axes
+    assert bars(tokens) == [(-0.5, 1, 2), (0.5, 1, 1), (1.5, 1, 4)]
+    assert guides(tokens) == [4]
+    assert texts(tokens) == {"dense: 4", "Tokens kept: 7 of 12 (58.3%)"}
+    (line,) = ratio.get_lines()
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([0, 1, 2], list(RATIOS))
+    assert ratio.get_ylim() == (0, 1)
+    assert (tokens.get_ylabel(), ratio.get_ylabel()) == ("tokens per frame", "$r_t$, 0 to 1")
+    assert ratio.get_xlabel() == "frame, as the LLM counts them"
+    assert len({line.get_color(), tokens.patches[0].get_facecolor()}) == 2
+
+
+def test_a_method_without_ratios_has_no_axis_of_them():
+    (tokens,) = budget(report(record("#...", "##.."))).axes
+    assert [height for *_, height in bars(tokens)] == [1, 2]
+    assert tokens.get_xlabel()
+
+
+def test_a_frame_lasts_until_the_next_one():
+    tokens, ratio = budget(report(VIDEO), timestamps=[0.0, 0.5, 2.0]).axes
+    assert bars(tokens) == [(0, 0.5, 2), (0.5, 1.5, 1), (2, 1.5, 4)]
+    assert list(ratio.get_lines()[0].get_xdata()) == [0.25, 1.25, 2.75]
+    assert ratio.get_xlabel() == "time in the clip, s"
+    assert bars(budget(report(record("#.")), timestamps=[3.0]).axes[0]) == [(3, 1, 1)]
+
+
+def test_a_frame_of_the_llm_starts_with_its_first_of_the_clip():
+    two = record("##..", "#...", source_frames=2)
+    assert bars(budget(report(two), timestamps=[0, 1, 3]).axes[0]) == [(0, 3, 2), (3, 3, 1)]
+    with pytest.raises(InputError, match="got 2 frames, but the report is of 3 to 4"):
+        budget(report(two), timestamps=[0, 1])
+
+
+def test_what_left_inside_the_llm_is_not_counted():
+    left = record("####", "##..", kept_inside=drawn("#...", "...."))
+    (tokens,) = budget(report(left)).axes
+    assert [height for *_, height in bars(tokens)] == [1, 0]
+    assert "Tokens kept to the last layer: 1 of 8 (12.5%)" in texts(tokens)
+
+
+def measured(*rows, dropped):
+    """Returns one layer for each number of the rows."""
+    return tuple(
+        LayerReport(layer=2 * i, similarity=similarity, dropped=gone)
+        for i, (similarity, gone) in enumerate(zip(zip(*rows, strict=True), dropped, strict=True))
+    )
+
+
+LAYERS = measured((None,) * 3, (1.0, 0.5, 0.1), dropped=[(False, False)] * 2 + [(False, True)])
+
+
+def in_row(row):
+    fields = {name: getattr(VIDEO, name) for name in VIDEO.__dataclass_fields__}
+    return type(VIDEO)(**fields | {"row": row})
+
+
+def test_similarity_of_each_layer_and_which_gave_up():
+    config = SharpVConfig(memory_threshold=0.3, memory_probe="output")
+    figure = layers(report(in_row(1), layers=LAYERS, config=config))
+    (axes,) = figure.axes
+    curve = axes.get_lines()[0]
+    assert (list(curve.get_xdata()), list(curve.get_ydata())) == ([0, 2, 4], [1.0, 0.5, 0.1])
+    assert guides(axes) == [0.3]
+    assert texts(axes) == {"M = 0.3", "Layers that gave up their video: 1 of 3"}
+    kept, gone = axes.collections
+    assert kept.get_offsets().tolist() == [[0, 1], [2, 0.5]]
+    assert gone.get_offsets().tolist() == [[4, 0.1]]
+    assert kept.get_facecolor().tolist() != gone.get_facecolor().tolist()
+    assert len(kept.get_paths()[0].vertices) != len(gone.get_paths()[0].vertices)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["keeps its video: 2", "gave its video up: 1"]
+    assert axes.get_xlabel() == "decoder layer, measured at its output"
+    assert "cosine" in axes.get_ylabel()
+
+
+def test_a_negative_similarity_is_in_sight():
+    below = measured((1.0, -0.3), dropped=[(False,), (True,)])
+    assert layers(report(VIDEO, layers=below)).axes[0].get_ylim()[0] < -0.3
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"config": SharpVConfig(memory_threshold=None)}, "Stage 2 was off (memory_threshold=None)."),
+        ({}, "had no KV cache to prune"),
+        ({"layers": LAYERS}, "had no KV cache to prune"),
+    ],
+    ids=["off", "no cache", "another row"],
+)
+def test_a_plot_without_layers_says_why(fields, reason):
+    (axes,) = layers(report(VIDEO, **fields)).axes
+    assert not axes.get_lines()
+    (text,) = axes.texts
+    assert reason in text.get_text()
+
+
+@pytest.mark.parametrize("plot", [budget, layers])
+def test_the_same_report_gives_the_same_file(tmp_path, plot):
+    made = report(in_row(1), layers=LAYERS)
+    for name in ("a.svg", "b.svg", "c.png"):
+        save(plot(made), tmp_path / name, "a test", "a source")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
-    assert "sha256 0" in (tmp_path / "a.svg").read_text()
+    assert "a source" in (tmp_path / "a.svg").read_text()
+    assert (tmp_path / "c.png").stat().st_size > 1000
+    with pytest.raises(InputError, match="got video=1"):
+        plot(made, video=1)
 
 
-def test_nothing_to_draw_is_refused():
-    with pytest.raises(ValueError, match="at least one condition that prunes"):
-        accuracy_plot([Line("a", (), (), "peer")], [], "")
+def test_many_frames_leave_no_white_gaps():
+    many = record(*101 * ["#."])
+    widths = [budget(report(record(*n * ["#."]))).axes[0].patches[0].get_linewidth() for n in (100, 101)]
+    assert widths[0] > widths[1] == 0
+    assert len(bars(budget(report(many), timestamps=np.arange(101) / 10).axes[0])) == 101
+
+
+def test_no_window_system_is_asked_for():
+    code = "import sys, sharpv.viz.plots, sharpv.viz.accuracy_plot; print('matplotlib.pyplot' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["False"]

@@ -116,7 +116,8 @@ def _draw(rows: "Sequence[ContestRow]", path: Path, loaded: Summaries) -> None:
     """Writes the plot."""
     try:
         from sharpv.cli.contest_plot import dense_bands, plot_lines
-        from sharpv.viz.plots import FORMATS, accuracy_plot, save
+        from sharpv.viz.accuracy_plot import accuracy_plot
+        from sharpv.viz.plots import FORMATS, save
     except ImportError as error:
         raise InputError(
             f"cannot draw {str(path)!r} ({error}): --plot needs matplotlib, pip install 'sharpv[viz]'"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sharpv.bench.contest_table import ContestRow
 from sharpv.cli.contest_show import kind, stands_twice
-from sharpv.viz.plots import Line
+from sharpv.viz.accuracy_plot import Line
 
 __all__ = ["dense_bands", "plot_lines"]
 

@@ -1,17 +1,20 @@
-"""Accuracy against the tokens that were kept, as a picture; needs matplotlib, of the extra viz."""
+"""Plots of a report, and how every plot looks and is saved; needs matplotlib, of the extra viz."""
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
-__all__ = ["FORMATS", "STYLE", "Line", "accuracy_plot", "save"]
+from sharpv.report import LayerReport, Report, VideoReport
+from sharpv.viz.geometry import chosen_video, kept_tokens, llm_frames
+
+__all__ = ["FORMATS", "STYLE", "budget", "layers", "save"]
 
 FORMATS = (".svg", ".png")
 STYLE: Any = {
@@ -26,78 +29,66 @@ STYLE: Any = {
 }
 """Of all pictures: text stays text, and the same data give the same file."""
 
-# Of Okabe and Ito, and of Tol's muted scheme: the colour-blind can tell either apart; markers differ, too.
-OURS = ("#D55E00", "#0072B2", "#000000", "#E69F00", "#009E73")
-PEERS = ("#332288", "#999933", "#AA4499", "#117733", "#88CCEE", "#882255", "#DDCC77", "#44AA99", "#CC6677")
-BLIND, DENSE = "#777777", "#444444"
-PEER_MARKERS, PEER_DASHES = "ovDXP<>^hds", ("-", "--")
-OUR_MARKERS, BLIND_DASHES = "os^Dvp", (":", "-", "-.")
-TICKS = (1, 2, 3, 5, 10, 12, 15, 25, 50, 100)
-STARS = "stars: the video decides; grey band: 95 % interval of dense"
-KEY: dict[str, Any] = {"frameon": False, "handlelength": 2.6, "labelspacing": 0.55}
+# Of Okabe and Ito, which the colour-blind can tell apart.
+KEPT, RATIO, DROPPED, GUIDE, QUIET = "#0072B2", "#009E73", "#D55E00", "#444444", "#666666"
+# More bars than this touch: a gap between them would be as wide as they are.
+MANY = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One method: where it stands at each budget.
-
-    Attributes:
-        name: of the method.
-        points: share of tokens and accuracy, both of 1, at each budget.
-        stars: the same where the video decided how much was kept.
-        kind: "ours" stands out, "blind" looks at nothing and is grey, all else is a "peer".
-    """
-
-    name: str
-    points: tuple[tuple[float, float], ...]
-    stars: tuple[tuple[float, float], ...]
-    kind: Literal["ours", "peer", "blind"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    colour: str
-    marker: str
-    width: float
-    dash: str
-    above: int
-
-
-def accuracy_plot(
-    lines: Sequence[Line], dense: Sequence[tuple[str, float, float, float]], title: str
+def budget(
+    report: Report,
+    *,
+    timestamps: Sequence[float] | NDArray[np.float64] | None = None,
+    video: int = 0,
 ) -> Figure:
-    """Draws accuracy against the share of tokens: a line per method, stars for what the video decided.
+    """Draws how many tokens each frame kept, and below it r_t, where the method has it.
 
     Args:
-        lines: one or more, each with a point or a star.
-        dense: name, accuracy and 95 % interval of the model with all tokens, drawn as a band; several where
-            different questions were asked.
-        title: what was measured.
+        report: of the request.
+        timestamps: seconds of the clip's frames, `[m]`, for an axis of time; None counts the LLM's frames.
+        video: which video of the request, from 0.
 
     Raises:
-        ValueError: nothing to draw, or a line without a point or star.
+        InputError: there is no such video, or the timestamps are of other frames than the report's.
     """
-    if not lines or not all(line.points or line.stars for line in lines):
-        raise ValueError("got no method, or one without a point: give at least one condition that prunes")
+    chosen = chosen_video(report, video)
+    starts, widths = _frames(chosen, timestamps)
+    panels = 2 if chosen.ratios else 1
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10.5, 6.6), layout="constrained")
+        figure = Figure(figsize=(9, 2.2 + 1.6 * panels), layout="constrained")
+        axes = figure.subplots(panels, 1, sharex=True, squeeze=False, height_ratios=(3, 2)[:panels])[:, 0]
+        _bars(axes[0], chosen, starts, widths)
+        if chosen.ratios:
+            _ratios(axes[1], chosen.ratios, starts + widths / 2)
+        axes[-1].set_xlabel("frame, as the LLM counts them" if timestamps is None else "time in the clip, s")
+        if timestamps is None:
+            axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def layers(report: Report, *, video: int = 0) -> Figure:
+    """Draws how much each decoder layer's hidden states of the video resemble the features, and M.
+
+    Where stage 2 was off, or the model has no layer to measure, the picture says so.
+
+    Args:
+        report: of the request.
+        video: a video of the row of the batch to draw, from 0.
+
+    Raises:
+        InputError: there is no such video.
+    """
+    row = chosen_video(report, video).row
+    measured = [layer for layer in report.layers if layer.similarity[row] is not None]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9, 3.8), layout="constrained")
         axes = figure.subplots()
-        for name, value, low, high in dense:
-            axes.axhspan(100 * low, 100 * high, color="#EEEEEE", zorder=0, linewidth=0)
-            axes.axhline(100 * value, color=DENSE, linewidth=1.0, linestyle=(0, (6, 3)), zorder=1)
-            axes.annotate(
-                name,
-                (0.01, 100 * value),
-                (0, 3),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-            )
-        # By name, so that a method looks the same in all pictures of the same methods.
-        lines = sorted(lines, key=lambda line: line.name)
-        for line, look in zip(lines, _looks(lines), strict=True):
-            _draw(axes, line, look)
-        _frame(axes, lines, title)
-        _name(figure, axes, lines)
+        axes.set_ylabel("similarity to the features\n(mean cosine over visual tokens)")
+        axes.set_xlabel(f"decoder layer, measured at its {report.config.memory_probe}")
+        if measured:
+            _similarities(axes, measured, row, report)
+        else:
+            _say_why(axes, report)
     return figure
 
 
@@ -117,73 +108,83 @@ def save(figure: Figure, path: Path, creator: str, source: str | None = None) ->
         figure.savefig(path, metadata=metadata, dpi=150)
 
 
-def _looks(lines: Sequence[Line]) -> Iterator[_Look]:
-    """Yields how each line looks: ours thick and above the others, and no two alike."""
-    seen: Counter[str] = Counter()
-    for line in lines:
-        number = seen[line.kind]
-        seen[line.kind] += 1
-        if line.kind == "ours":
-            yield _Look(OURS[number % len(OURS)], OUR_MARKERS[number % len(OUR_MARKERS)], 2.6, "-", 4)
-        elif line.kind == "blind":
-            yield _Look(BLIND, ".", 1.6, BLIND_DASHES[number % len(BLIND_DASHES)], 3)
-        else:
-            colour, marker = PEERS[number % len(PEERS)], PEER_MARKERS[number % len(PEER_MARKERS)]
-            yield _Look(colour, marker, 1.1, PEER_DASHES[number // len(PEERS) % len(PEER_DASHES)], 2)
+def _frames(
+    video: VideoReport, timestamps: Sequence[float] | NDArray[np.float64] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where each frame of the LLM starts on the axis, and how wide it is, `[n]`: it lasts until the next."""
+    if timestamps is None:
+        return np.arange(video.frames, dtype=np.float64) - 0.5, np.ones(video.frames)
+    held = llm_frames(video, len(timestamps))
+    starts = np.asarray(timestamps, dtype=np.float64)[np.unique(held, return_index=True)[1]]
+    widths = np.diff(starts) if len(starts) > 1 else np.ones(1)
+    return starts, np.append(widths, widths[-1])[: len(starts)]
 
 
-def _draw(axes: Axes, line: Line, look: _Look) -> None:
-    points = sorted(line.points)
-    axes.plot(
-        [100 * share for share, _ in points],
-        [100 * accuracy for _, accuracy in points],
-        label=line.name,
-        color=look.colour,
-        marker=look.marker,
-        markersize=7.5 if line.kind == "ours" else 6,
-        markeredgecolor="white",
-        markeredgewidth=0.6,
-        linewidth=look.width,
-        linestyle=look.dash,
-        zorder=look.above,
-    )
-    for share, accuracy in line.stars:
-        axes.plot(
-            100 * share,
-            100 * accuracy,
-            color=look.colour,
-            marker="*",
-            markersize=15,
-            markeredgecolor="white",
-            linestyle="none",
-            zorder=look.above + 3,
-        )
+def _bars(axes: Axes, video: VideoReport, starts: NDArray[np.float64], widths: NDArray[np.float64]) -> None:
+    kept, dense = kept_tokens(video).sum(axis=1), video.tokens_per_frame
+    gap = 0.6 if len(kept) <= MANY else 0.0
+    axes.bar(starts, kept, widths, align="edge", color=KEPT, edgecolor="white", linewidth=gap)
+    _guide(axes, dense, f"dense: {dense}")
+    axes.set_ylim(0, 1.12 * dense)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylabel("tokens per frame")
+    until = "" if video.kept_inside is None else " to the last layer"
+    share = kept.sum() / video.tokens_total
+    axes.set_title(f"Tokens kept{until}: {kept.sum():,} of {video.tokens_total:,} ({share:.1%})")
 
 
-def _frame(axes: Axes, lines: Sequence[Line], title: str) -> None:
-    """Sets the axes: tokens logarithmic, since budgets are, with a tick at each usual budget."""
-    shares = [100 * share for line in lines for share, _ in (*line.points, *line.stars)]
-    axes.set_xscale("log")
-    axes.set_xlim(0.9 * min(shares), 1.08 * max(shares))
-    ticks = [tick for tick in TICKS if 0.9 * min(shares) <= tick <= 1.08 * max(shares)]
-    axes.set_xticks(ticks, [f"{tick}" for tick in ticks])
-    axes.minorticks_off()
-    axes.set_xlabel("% of the video's tokens that a layer of the LLM reads, mean over layers")
-    axes.set_title(title)
-    axes.grid(color="#e5e5e5", linewidth=0.6)
+def _ratios(axes: Axes, ratios: Sequence[float], middles: NDArray[np.float64]) -> None:
+    axes.plot(middles, ratios, color=RATIO, marker="o", markersize=4, linewidth=1.5)
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("$r_t$, 0 to 1")
+    axes.set_title("Retention ratio of each frame")
+    axes.grid(axis="y", color="#e5e5e5", linewidth=0.6)
     axes.set_axisbelow(True)
 
 
-def _name(figure: Figure, axes: Axes, lines: Sequence[Line]) -> None:
-    """Writes the names right of the axes, from the most accurate to the least in the mean of its points."""
+def _guide(axes: Axes, value: float, text: str) -> None:
+    """Draws a dashed line across, and names it."""
+    axes.axhline(value, color=GUIDE, linewidth=1.0, linestyle=(0, (6, 3)), zorder=0.9)
+    axes.annotate(
+        text,
+        (1, value),
+        (0, 3),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        color=GUIDE,
+    )
 
-    def accuracy(index: int) -> float:
-        return fmean(y for _, y in (*lines[index].points, *lines[index].stars))
 
-    drawn = axes.get_legend_handles_labels()[0]
-    order = sorted(range(len(lines)), key=accuracy, reverse=True)
-    handles = [drawn[index] for index in order]
-    legend = figure.legend(handles, [lines[index].name for index in order], loc="outside right upper", **KEY)
-    for index, text in zip(order, legend.get_texts(), strict=True):
-        text.set_fontweight("bold" if lines[index].kind == "ours" else "normal")
-    axes.annotate(STARS, (0.99, 0.02), xycoords="axes fraction", ha="right", color="#666666", fontsize=9)
+def _similarities(axes: Axes, measured: Sequence[LayerReport], row: int, report: Report) -> None:
+    numbers = np.array([layer.layer for layer in measured])
+    similarity = np.array([layer.similarity[row] for layer in measured], dtype=np.float64)
+    dropped = np.array([layer.dropped[row] for layer in measured])
+    axes.plot(numbers, similarity, color=QUIET, linewidth=1.2, zorder=1)
+    for where, colour, marker, label in (
+        (~dropped, KEPT, "o", "keeps its video"),
+        (dropped, DROPPED, "X", "gave its video up"),
+    ):
+        x, y, text = numbers[where], similarity[where], f"{label}: {where.sum()}"
+        axes.scatter(x, y, s=48, color=colour, marker=marker, label=text)
+    threshold = report.config.memory_threshold
+    if threshold is not None:
+        _guide(axes, threshold, f"M = {threshold:g}")
+    axes.set_ylim(min(0, similarity.min() - 0.05), 1.05)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_title(f"Layers that gave up their video: {dropped.sum()} of {len(dropped)}")
+    axes.figure.legend(loc="outside upper right", ncols=2, frameon=False)
+
+
+def _say_why(axes: Axes, report: Report) -> None:
+    off = report.config.memory_threshold is None
+    axes.set_title("No layer gave up its video")
+    axes.annotate(
+        "Stage 2 was off (memory_threshold=None)." if off else "The request had no KV cache to prune.",
+        (0.5, 0.5),
+        xycoords="axes fraction",
+        ha="center",
+        color=QUIET,
+    )
+    axes.set_xticks([])
+    axes.set_yticks([])
