@@ -1,0 +1,89 @@
+"""What the scripts of the page read: numbers, masks and pictures of an inspection as JSON."""
+
+import shlex
+from base64 import b64encode
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sharpv.config import SharpVConfig
+from sharpv.viz.inspection import Inspection, Run
+from sharpv.viz.webp import webp_pictures
+
+__all__ = ["live_config", "live_run", "page_data", "view_names"]
+
+# The method whose choice the page computes again.
+LIVE = "sharpv"
+# As base64 a third more: 4 MB of a page.
+PICTURE_BUDGET = 3_000_000
+
+
+def live_run(inspection: Inspection) -> Run | None:
+    """Returns SharpV's run, which the knobs act on; None where it was not run."""
+    return next((run for run in inspection.runs if run.name == LIVE), None)
+
+
+def live_config(inspection: Inspection) -> SharpVConfig:
+    """Returns what the knobs start from: the configuration of SharpV's run, else that of the first run."""
+    return (live_run(inspection) or inspection.runs[0]).report.config
+
+
+def view_names(inspection: Inspection) -> list[str]:
+    """Names what the page shows side by side: the runs, and SharpV's choice where it was not run."""
+    names = [run.name for run in inspection.runs]
+    return names if live_run(inspection) else [*names, f"{LIVE} (not run)"]
+
+
+def page_data(inspection: Inspection, cuts: tuple[int, ...]) -> dict[str, Any]:
+    """Returns plain JSON values.
+
+    Numbers are base64 of little-endian float32, masks of bits in raster order, pictures of WebP.
+
+    Args:
+        inspection: of the page.
+        cuts: numbers of the frames that likely begin a new shot.
+    """
+    video, scores = inspection.runs[0].video, inspection.scores
+    return {
+        "n": video.frames,
+        "f": video.tokens_per_frame,
+        "leading": video.leading,
+        "grid": video.grid,
+        "sourceFrames": video.source_frames,
+        "window": video.window,
+        "pictures": [_base64(picture) for picture in webp_pictures(inspection.frames, PICTURE_BUDGET)],
+        "times": inspection.timestamps.tolist(),
+        "spatial": _floats(scores.spatial),
+        "temporal": _floats(scores.temporal),
+        "ratios": _floats(scores.ratios),
+        "anchors": inspection.anchors,
+        "cuts": cuts,
+        "views": view_names(inspection),
+        "runs": [_run(run) for run in inspection.runs],
+        "config": live_config(inspection).to_dict(),
+        "defaults": SharpVConfig().to_dict(),
+        "command": shlex.join(inspection.command),
+    }
+
+
+def _run(run: Run) -> dict[str, Any]:
+    row = run.video.row
+    return {
+        "live": run.name == LIVE,
+        "kept": _base64(np.packbits(np.array(run.kept, dtype=np.bool_)).tobytes()),
+        "promptTokens": run.report.prompt_tokens_kept[row],
+        "memoryThreshold": run.report.config.memory_threshold,
+        "layers": [
+            {"layer": layer.layer, "similarity": layer.similarity[row], "dropped": layer.dropped[row]}
+            for layer in run.report.layers
+        ],
+    }
+
+
+def _floats(values: ArrayLike) -> str:
+    return _base64(np.ascontiguousarray(values, dtype="<f4").tobytes())
+
+
+def _base64(raw: bytes) -> str:
+    return b64encode(raw).decode("ascii")
