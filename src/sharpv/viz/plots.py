@@ -31,8 +31,8 @@ STYLE: Any = {
 
 # Of Okabe and Ito, which the colour-blind can tell apart.
 KEPT, RATIO, DROPPED, GUIDE, QUIET = "#0072B2", "#009E73", "#D55E00", "#444444", "#666666"
-# More bars than this touch: a gap between them would be as wide as they are.
-MANY = 100
+# Bars leave a gap, unless there are so many that it could not be seen.
+FILLED, MANY = 0.94, 100
 
 
 def budget(
@@ -60,6 +60,7 @@ def budget(
         _bars(axes[0], chosen, starts, widths)
         if chosen.ratios:
             _ratios(axes[1], chosen.ratios, starts + widths / 2)
+        figure.align_ylabels()
         axes[-1].set_xlabel("frame, as the LLM counts them" if timestamps is None else "time in the clip, s")
         if timestamps is None:
             axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -115,15 +116,17 @@ def _frames(
     if timestamps is None:
         return np.arange(video.frames, dtype=np.float64) - 0.5, np.ones(video.frames)
     held = llm_frames(video, len(timestamps))
-    starts = np.asarray(timestamps, dtype=np.float64)[np.unique(held, return_index=True)[1]]
-    widths = np.diff(starts) if len(starts) > 1 else np.ones(1)
-    return starts, np.append(widths, widths[-1])[: len(starts)]
+    times = np.asarray(timestamps, dtype=np.float64)
+    # The clip's last frame lasts as long as the one before it.
+    end = 2 * times[-1] - times[-2] if len(times) > 1 else times[-1] + 1
+    starts = times[np.unique(held, return_index=True)[1]]
+    return starts, np.diff(starts, append=end)
 
 
 def _bars(axes: Axes, video: VideoReport, starts: NDArray[np.float64], widths: NDArray[np.float64]) -> None:
     kept, dense = kept_tokens(video).sum(axis=1), video.tokens_per_frame
-    gap = 0.6 if len(kept) <= MANY else 0.0
-    axes.bar(starts, kept, widths, align="edge", color=KEPT, edgecolor="white", linewidth=gap)
+    filled = FILLED if len(kept) <= MANY else 1.0
+    axes.bar(starts, kept, filled * widths, align="edge", color=KEPT, linewidth=0)
     _guide(axes, dense, f"dense: {dense}")
     axes.set_ylim(0, 1.12 * dense)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
