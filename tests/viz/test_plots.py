@@ -148,7 +148,12 @@ def test_many_frames_leave_no_white_gaps():
     assert len(bars(budget(report(many), timestamps=np.arange(101) / 10).axes[0])) == 101
 
 
-def test_no_window_system_is_asked_for():
-    code = "import sys, sharpv.viz.plots, sharpv.viz.accuracy_plot; print('matplotlib.pyplot' in sys.modules)"
+def test_only_plots_need_matplotlib_and_none_a_window_system():
+    code = """
+import sys, sharpv.viz.movie
+print("matplotlib" in sys.modules, "transformers" in sys.modules)
+import sharpv.viz.plots, sharpv.viz.accuracy_plot
+print("matplotlib.pyplot" in sys.modules)
+"""
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert done.stdout.split() == ["False"]
+    assert done.stdout.split() == ["False"] * 3
