@@ -228,7 +228,10 @@ def test_it_is_written_to_a_file(tmp_path):
     [
         ({"scores": inspection(n=5).scores}, "scores of 5 frames of 20 tokens, and runs of .*6, 20"),
         ({"timestamps": np.zeros(5)}, "6 frames with 5 times"),
-        ({"frames": np.zeros((9, 8, 8, 3), np.uint8), "timestamps": np.zeros(9)}, "the model read 6 frames of 1"),
+        (
+            {"frames": np.zeros((9, 8, 8, 3), np.uint8), "timestamps": np.zeros(9)},
+            "the model read 6 frames of 1",
+        ),
         ({"anchors": (0, 1)}, "2 anchors for 20 tokens"),
     ],
 )

@@ -63,7 +63,7 @@ def page_data(inspection: Inspection, cuts: tuple[int, ...]) -> dict[str, Any]:
         "runs": [_run(run) for run in inspection.runs],
         "config": live_config(inspection).to_dict(),
         "defaults": SharpVConfig().to_dict(),
-        "command": shlex.join(inspection.command),
+        "command": " ".join(map(_shell_word, inspection.command)),
     }
 
 
@@ -79,6 +79,18 @@ def _run(run: Run) -> dict[str, Any]:
             for layer in run.report.layers
         ],
     }
+
+
+def _shell_word(word: str) -> str:
+    """Quotes a word for a shell; where it holds signs that cannot be seen, for bash and zsh alone."""
+    if word.isprintable():
+        return shlex.quote(word)
+    escaped = (sign if sign.isprintable() and sign not in "'\\" else _escapes(sign) for sign in word)
+    return f"$'{''.join(escaped)}'"
+
+
+def _escapes(sign: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in sign.encode("utf-8", "surrogateescape"))
 
 
 def _floats(values: ArrayLike) -> str:

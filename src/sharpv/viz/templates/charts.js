@@ -5,6 +5,8 @@ const MARGIN = { left: 40, right: 12 };
 const PANEL = { title: 18, height: 64, gap: 14 };
 const AXIS = 20;
 const WIDEST_BAR = 40;
+// Of a page that is not laid out yet, or narrower than any screen.
+const LEAST_WIDTH = 160;
 // Room that the label of a tick needs.
 const TICK = 34;
 // The scale of r ends no lower, so that rounding does not look like motion.
@@ -46,19 +48,19 @@ function panel({ title, values, top, colour }, cuts, y, slot) {
     const x = MARGIN.left + t * slot + (slot - width) / 2;
     return svg("rect", { x, y: bottom - height, width, height, class: `fill-${colour}` });
   });
-  const right = MARGIN.left + values.length * slot;
+  const [left, right, ceiling] = [MARGIN.left, MARGIN.left + values.length * slot, bottom - PANEL.height];
   const lines = cuts.map((t) => {
-    const x = MARGIN.left + t * slot;
-    return svg("line", { x1: x, x2: x, y1: bottom - PANEL.height, y2: bottom, class: "cut" });
+    const x = left + t * slot;
+    return svg("line", { x1: x, x2: x, y1: ceiling, y2: bottom, class: "cut" });
   });
   return svg(
     "g",
     {},
-    svg("text", { x: MARGIN.left, y: y + 11, class: "title" }, title),
-    svg("line", { x1: MARGIN.left, x2: right, y1: bottom - PANEL.height, y2: bottom - PANEL.height, class: "grid" }),
-    svg("line", { x1: MARGIN.left, x2: right, y1: bottom, y2: bottom, class: "axis" }),
-    svg("text", { x: MARGIN.left - 6, y: bottom - PANEL.height + 4, "text-anchor": "end" }, String(top)),
-    svg("text", { x: MARGIN.left - 6, y: bottom + 1, "text-anchor": "end" }, "0"),
+    svg("text", { x: left, y: y + 11, class: "title" }, title),
+    svg("line", { x1: left, x2: right, y1: ceiling, y2: ceiling, class: "grid" }),
+    svg("line", { x1: left, x2: right, y1: bottom, y2: bottom, class: "axis" }),
+    svg("text", { x: left - 6, y: ceiling + 4, "text-anchor": "end" }, String(top)),
+    svg("text", { x: left - 6, y: bottom + 1, "text-anchor": "end" }, "0"),
     ...lines,
     ...bars,
   );
@@ -76,27 +78,29 @@ function barRows({ scores, f }, views) {
   return [{ title, values: scores.ratios, top: highest, colour: "ratio" }, ...kept];
 }
 
-/** Draws the bars of all frames; a click goes to a frame. */
+/** Draws the bars of all frames, where a click goes to one; returns what marks the current one. */
 function drawBars(host, record, views, go) {
   const { n, cuts, sourceFrames } = record;
-  const width = host.clientWidth;
+  const width = Math.max(host.clientWidth, LEAST_WIDTH);
   const slot = (width - MARGIN.left - MARGIN.right) / n;
   const rows = barRows(record, views);
   const step = PANEL.title + PANEL.height + PANEL.gap;
   const first = cuts.length ? CUTS : 0;
   const bottom = first + rows.length * step - PANEL.gap;
-  const middle = (t) => MARGIN.left + (t + 0.5) * slot;
+  const edge = (t) => MARGIN.left + t * slot;
   const now = svg("rect", { y: 0, width: Math.max(slot, 2), height: bottom, class: "now" });
-  const marks = cuts.map((t) => svg("path", { d: `M${MARGIN.left + t * slot - 5} 0 h10 l-5 8 z`, class: "mark" }));
+  const marks = cuts.map((t) => svg("path", { d: `M${edge(t) - 5} 0 h10 l-5 8 z`, class: "mark" }));
   const numbers = ticks(n, Math.floor((n * slot) / TICK)).map((t) => {
-    return svg("text", { x: middle(t), y: bottom + 15, "text-anchor": "middle" }, String(t * sourceFrames + 1));
+    const place = { x: edge(t + 0.5), y: bottom + 15, "text-anchor": "middle" };
+    return svg("text", place, String(t * sourceFrames + 1));
   });
   const panels = rows.map((row, i) => panel(row, cuts, first + i * step, slot));
-  const picture = svg("svg", { width, height: bottom + AXIS, "aria-hidden": "true" }, now, ...marks, ...panels, ...numbers);
+  const size = { width, height: bottom + AXIS, "aria-hidden": "true" };
+  const picture = svg("svg", size, now, ...marks, ...panels, ...numbers);
   picture.addEventListener("click", (event) => {
     const x = event.clientX - picture.getBoundingClientRect().left - MARGIN.left;
     if (x >= 0 && x < n * slot) go(Math.floor(x / slot));
   });
   host.replaceChildren(picture);
-  return (t) => now.setAttribute("x", MARGIN.left + t * slot + Math.min(0, (slot - 2) / 2));
+  return (t) => now.setAttribute("x", edge(t) + Math.min(0, (slot - 2) / 2));
 }

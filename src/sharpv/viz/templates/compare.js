@@ -9,7 +9,7 @@ function element(tag, text, attributes = {}) {
   return made;
 }
 
-/** Fills a table: for each two views their Jaccard index, and the share of the row's tokens in the column's. */
+/** Fills a table with the Jaccard index of each two views, and the share of the row's in the column's. */
 function fillOverlap(table, views) {
   const names = views.map((view) => element("th", view.name, { scope: "col" }));
   const head = element("tr", "");

@@ -64,10 +64,10 @@ function choose(view, record, config) {
   return asRun;
 }
 
-/** Returns what two masks have in common: tokens in both, Jaccard index, share of the first also in the second. */
+/** Returns how alike two masks are: their Jaccard index, and the share of the first also in the second. */
 function overlap(a, b) {
   const both = total(a.map((token, i) => token & b[i]));
   const [ofA, ofB] = [total(a), total(b)];
   const either = ofA + ofB - both;
-  return { both, jaccard: either ? both / either : 1, share: ofA ? both / ofA : 1 };
+  return { jaccard: either ? both / either : 1, share: ofA ? both / ofA : 1 };
 }

@@ -6,7 +6,10 @@ const FIELDS = {
   spatial_weight: { takes: (x) => x >= 0 && Math.fround(x) < Infinity, wants: "a number of at least 0" },
   retention: { takes: (x) => x > 0 && x <= 1, wants: "a number above 0 and at most 1" },
   threshold: { takes: (x) => Number.isFinite(x), wants: "a number" },
-  min_tokens_per_frame: { takes: (x) => Number.isSafeInteger(x) && x >= 0, wants: "a whole number of at least 0" },
+  min_tokens_per_frame: {
+    takes: (x) => Number.isSafeInteger(x) && x >= 0,
+    wants: "a whole number of at least 0",
+  },
   coverage: { takes: (x) => x >= 0 && x <= 1, wants: "a number from 0 to 1" },
 };
 // Fields that only one way of choosing reads.
@@ -51,14 +54,14 @@ function pair(form, input) {
   else if (slider) slider.value = input.value;
 }
 
-/** Copies the text of a field; where the browser does not let us, selects it. */
-async function copy(field, say) {
+/** Copies the text of a field; where the browser does not let us, selects it. Returns what happened. */
+async function copy(field) {
+  const name = field.labels[0].textContent;
   try {
     await navigator.clipboard.writeText(field.value);
-    say("Copied.");
+    return `${name} copied.`;
   } catch {
-    field.focus();
     field.select();
-    say("Selected: copy it with Ctrl+C or the menu.");
+    return `${name} selected: copy it with Ctrl+C, or from the menu.`;
   }
 }

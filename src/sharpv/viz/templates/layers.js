@@ -5,11 +5,14 @@ const CURVES = { top: 12, height: 190, bottom: 36, left: 40, right: 64 };
 const MARK = 4.5;
 
 /** Draws a run's line, a dot for each layer that kept its video and a cross for each that dropped it. */
-function curve(layers, look, x, y) {
+function curve(layers, run, x, y) {
+  const look = run % LOOKS;
+  // A second round of looks has hollow dots.
+  const dot = `dot fill-${look} line-${look}${run < LOOKS ? "" : " second"}`;
   const known = layers.filter(({ similarity }) => similarity !== null);
   const marks = known.map(({ layer, similarity, dropped }) => {
     const [cx, cy] = [x(layer), y(similarity)];
-    if (!dropped) return svg("circle", { cx, cy, r: MARK - 1, class: `fill-${look}` });
+    if (!dropped) return svg("circle", { cx, cy, r: MARK - 1, class: dot });
     const [side, back] = [2 * MARK, -2 * MARK];
     const d = `M${cx - MARK} ${cy - MARK} l${side} ${side} m0 ${back} l${back} ${side}`;
     return svg("path", { d, class: `cross line-${look}` });
@@ -20,7 +23,7 @@ function curve(layers, look, x, y) {
 
 /** Draws the similarity of each layer of each run, and M. */
 function drawLayers(host, runs) {
-  const width = host.clientWidth;
+  const width = Math.max(host.clientWidth, LEAST_WIDTH);
   const all = runs.flatMap((run) => run.layers);
   const many = Math.max(...all.map(({ layer }) => layer)) + 1;
   const lowest = Math.floor(Math.min(0, ...all.map(({ similarity }) => similarity ?? 0)) * 10) / 10;
@@ -43,7 +46,7 @@ function drawLayers(host, runs) {
     { width, height: bottom + CURVES.bottom, "aria-hidden": "true" },
     ...levels.flatMap((value) => line(value, "grid", String(value), CURVES.left - 6, "end")),
     ...thresholds.flatMap((value) => line(value, "threshold", `M = ${value}`, end + 6, "start")),
-    ...runs.map((run, i) => curve(run.layers, i % LOOKS, x, y)),
+    ...runs.map((run, i) => curve(run.layers, i, x, y)),
     ...numbers,
     svg("text", { x: middle, y: bottom + 33, "text-anchor": "middle" }, "decoder layer"),
   );

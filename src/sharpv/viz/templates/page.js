@@ -31,7 +31,7 @@ function heat(map) {
   const { spatial, temporal } = record.scores;
   const w = state.config.spatial_weight;
   if (map === "spatial") return { values: spatial, title: "S, to the frame's mean", most: 2 };
-  if (map === "temporal") return { values: temporal, title: "T, to the same place one frame before", most: 2 };
+  if (map === "temporal") return { values: temporal, title: "T, to the same place a frame before", most: 2 };
   return { values: importance(record.scores, w), title: `importance I = T + w S, w = ${w}`, most: 2 + 2 * w };
 }
 
@@ -64,7 +64,8 @@ function showLegend() {
     const top = values.reduce((a, b) => Math.max(a, b), 0) || 1;
     state.heat = { values, top };
     find("heat-top").textContent = top.toFixed(2);
-    find("heat-title").textContent = `dissimilarity, 0 to ${most}: ${title}; the colours end at the clip's largest`;
+    const scale = "the colours end at the clip's largest";
+    find("heat-title").textContent = `dissimilarity, 0 to ${most}: ${title}; ${scale}`;
   }
   find("heat-legend").hidden = !scored;
   find("kept-legend").hidden = state.map !== "kept";
@@ -74,9 +75,9 @@ function showLegend() {
 function keptOf({ kept, counts }, step) {
   const { f, leading } = record;
   const text = `kept ${portion(counts[step], f)}`;
-  if (!leading) return text;
   const first = total(kept.subarray(step * f, step * f + leading));
-  return `${text}, ${leading > 1 ? `${first} of ${leading} class tokens` : `class token ${first ? "kept" : "dropped"}`}`;
+  if (leading === 1) return `${text}, class token ${first ? "kept" : "dropped"}`;
+  return leading ? `${text}, ${first} of ${leading} class tokens` : text;
 }
 
 /** Says in words what the frame is, and what is kept of it. */
@@ -93,13 +94,13 @@ function showCaption() {
   find("caption").textContent = parts.join(" · ");
   find("bars").setAttribute("aria-valuetext", find("caption").textContent);
   find("bars").setAttribute("aria-valuenow", step + 1);
-  document.querySelectorAll(".stage figcaption span").forEach((caption, i) => (caption.textContent = texts[i]));
+  document.querySelectorAll(".stage figcaption span").forEach((span, i) => (span.textContent = texts[i]));
 }
 
 /** Shows a frame. */
 function go(frame) {
   state.frame = Math.min(Math.max(frame, 0), frames - 1);
-  find("frame").value = state.frame;
+  find("frame").value = state.frame + 1;
   state.moveMark(stepOf(state.frame));
   showCaption();
   return drawViews();
@@ -180,16 +181,16 @@ function pressArrow(event) {
 /** Lets keys go through the bars, as through a slider. */
 function pressBar(event) {
   const step = stepOf(state.frame);
-  const places = {
-    ArrowLeft: step - 1, ArrowDown: step - 1, ArrowRight: step + 1, ArrowUp: step + 1, Home: 0, End: record.n - 1,
-  };
+  const places = { Home: 0, End: record.n - 1 };
+  places.ArrowLeft = places.ArrowDown = step - 1;
+  places.ArrowRight = places.ArrowUp = step + 1;
   if (!(event.key in places)) return;
   event.preventDefault();
   goToStep(places[event.key]);
 }
 
 function listen() {
-  find("frame").addEventListener("input", (event) => go(Number(event.target.value)));
+  find("frame").addEventListener("input", (event) => go(Number(event.target.value) - 1));
   find("before").addEventListener("click", () => go(state.frame - 1));
   find("after").addEventListener("click", () => go(state.frame + 1));
   find("play").addEventListener("click", play);
@@ -208,12 +209,14 @@ function listen() {
     update();
   });
   find("knobs").addEventListener("submit", (event) => event.preventDefault());
-  find("reset").addEventListener("click", () => {
+  find("back").addEventListener("click", () => {
     find("knobs").reset();
     update();
   });
   for (const button of document.querySelectorAll("[data-copy]")) {
-    button.addEventListener("click", () => copy(find(button.dataset.copy), (said) => (find("copied").textContent = said)));
+    button.addEventListener("click", async () => {
+      find("copied").textContent = await copy(find(button.dataset.copy));
+    });
   }
   new ResizeObserver(drawCharts).observe(find("bars"));
 }

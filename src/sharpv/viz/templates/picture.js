@@ -3,7 +3,8 @@
 
 // Viridis, which the colour-blind can read, and which grows lighter from end to end.
 const RAMP = [
-  "#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725",
+  "#440154", "#482878", "#3e4989", "#31688e", "#26828e",
+  "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725",
 ];
 const CANVAS_SIDE = 640;
 // From this scale on pixels are shown as squares, rather than as a blur.
@@ -31,7 +32,7 @@ function rampBackground() {
 }
 
 /**
- * Returns where things lie on the canvas, in its pixels: its size, the frame, and the edges of the token cells.
+ * Returns where things lie on the canvas, in its pixels: the frame, the window, the edges of the token cells.
  * The canvas holds the whole frame and the whole window, so that tokens on padding can be seen.
  */
 function geometry({ grid, window }, width, height) {

@@ -1,14 +1,11 @@
 // Which tokens stay: sharpv.core.select again, with the same numbers in every step.
+// Scores are those of n frames of f tokens: S (spatial) and T (temporal) as Float32Array [n f], r (ratios) as
+// Float32Array [n]. A configuration has the fields of SharpVConfig.
 "use strict";
 
 // Of sharpv.core.select, where their reasons stand.
 const RATIO_TOLERANCE = 1e-5;
 const RATIO_UNITS = 1e6;
-
-/**
- * Scores of one clip: n frames of f tokens; spatial (S) and temporal (T) Float32Array [n f], ratios (r)
- * Float32Array [n]. A configuration has the names of SharpVConfig.
- */
 
 /** Returns I = T + w S in float32; the first frame, which has no T, takes S where w is 0. */
 function importance({ f, spatial, temporal }, w) {

@@ -67,7 +67,9 @@ function agreement(views) {
     `${portion(nobody, all)} are kept by none.`,
   ];
   if (views.length > 2) {
-    const pairs = views.flatMap((a, i) => views.slice(i + 1).map((b) => [a, b, overlap(a.kept, b.kept).jaccard]));
+    const pairs = views.flatMap((a, i) => {
+      return views.slice(i + 1).map((b) => [a, b, overlap(a.kept, b.kept).jaccard]);
+    });
     pairs.sort((p, q) => q[2] - p[2]);
     const pair = ([a, b, jaccard]) => `${a.name} and ${b.name} (Jaccard index ${jaccard.toFixed(2)})`;
     words.push(`Most alike are ${pair(pairs[0])}, least ${pair(pairs[pairs.length - 1])}.`);
