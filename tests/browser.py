@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-__all__ = ["chromium", "open_page"]
+from sharpv.config import SharpVConfig
+
+__all__ = ["chromium", "open_page", "shown_counts", "turn"]
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE_MS = 10_000
+FIELDS = ("retention", "threshold", "spatial_weight", "min_tokens_per_frame", "coverage")
 
 
 @pytest.fixture(scope="session")
@@ -58,3 +61,18 @@ def open_page(chromium: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]
     assert complaints == []
     files = {(tmp_path / f"page-{i}.html").as_uri() for i in range(len(contexts))}
     assert [url for url in requests if not url.startswith("data:") and url not in files] == []
+
+
+def turn(tab: Page, config: SharpVConfig) -> None:
+    """Asks the form for a configuration."""
+    values = config.to_dict()
+    mode = "adaptive" if config.retention == "adaptive" else "budget"
+    tab.check(f"[name=mode][value={mode if config.threshold is None else 'threshold'}]")
+    for name in FIELDS:
+        if tab.is_visible(f"#{name}"):
+            tab.fill(f"#{name}", repr(values[name]))
+
+
+def shown_counts(tab: Page) -> list[int]:
+    """Returns the kept tokens per frame in the table of the page."""
+    return [int(text) for text in tab.locator("#frame-table [data-live]").all_text_contents()]

@@ -1,4 +1,4 @@
-"""What all tests share: the real clips, and a deaf ear to no deprecation."""
+"""What all tests share: the real clips, a browser, and a deaf ear to no deprecation."""
 
 import logging
 import os
@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.browser import chromium, open_page
+
+__all__ = ["chromium", "open_page"]
 
 FRAME_COUNTS = {
     "bottle-detection.mp4": 1189,

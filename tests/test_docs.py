@@ -38,6 +38,17 @@ def test_readme(snippet, tmp_path, monkeypatch, capsys):
     assert "generate" not in vars(model)
 
 
+def test_the_page_on_inspecting_draws(tmp_path, monkeypatch):
+    (snippet,) = snippets("docs/inspect.md")
+    monkeypatch.chdir(tmp_path)
+    write_video(moving_square(frames=12, height=96, width=128), "clip.mp4", fps=8)
+    names = {}
+    exec(snippet, names)
+    assert [picture.size for picture in names["pictures"]] == [(128, 96)] * 8
+    made = {"clip.mp4", "strip.png", "overlay.mp4", "layers.svg"}
+    assert {path.name for path in tmp_path.iterdir()} == made
+
+
 def test_the_page_on_adding_a_model_adds_one(monkeypatch):
     """What the line does is tested in `tests/hf/test_families.py`."""
     monkeypatch.setitem(FAMILIES, "made_up", None)

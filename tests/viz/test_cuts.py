@@ -14,9 +14,9 @@ from sharpv.viz.cuts import likely_cuts
         ([0.9, 0.1, 0.1, 0.1, 0.1], ()),
         ([0.9, 0.8, 0.1, 0.1, 0.1], (1,)),
         ([0.1, 0.1, 0.1, 0.6, 0.1, 0.1, 0.7], (3, 6)),
-        # At least 0.25, and at least twice the median.
-        ([0.1, 0.05, 0.05, 0.24, 0.05], ()),
-        ([0.1, 0.05, 0.05, 0.25, 0.05], (3,)),
+        # At least 0.2, and at least twice the median.
+        ([0.1, 0.05, 0.05, 0.19, 0.05], ()),
+        ([0.1, 0.05, 0.05, 0.2, 0.05], (3,)),
         ([0.1, 0.25, 0.25, 0.49, 0.25], ()),
         ([0.1, 0.25, 0.25, 0.5, 0.25], (3,)),
         # Of a rise over several frames the peak; of equal ones the first.

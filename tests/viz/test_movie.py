@@ -95,13 +95,13 @@ def test_the_caption_stands_in_the_corner(tmp_path):
     assert columns[-1] < 200
     corner = (slice(rows[-1]), slice(columns[-1]))
     assert first[corner].max() > 240
-    # "frame 0, 0.00 s" and "frame 1, 1.00 s" differ; outside, nothing was drawn.
+    # "frame 1, 0.00 s" and "frame 2, 1.00 s" differ; outside, nothing was drawn.
     assert np.abs(first - second)[corner].max() > 100
     assert np.abs(np.delete(first, range(rows[-1] + 4), axis=0) - GREY).max() < 6
 
 
 @pytest.mark.parametrize(
-    ("size", "scaled"), [((90, 160), (180, 320)), ((30, 2560), (16, 1280)), ((240, 480), (240, 480))]
+    ("size", "scaled"), [((90, 160), (180, 320)), ((30, 1920), (16, 960)), ((240, 480), (240, 480))]
 )
 def test_frames_get_a_size_that_can_be_read(tmp_path, size, scaled):
     frames = grey(3, *size)

@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from sharpv.config import SharpVConfig
 from sharpv.viz.page import page
+from tests.browser import shown_counts, turn
 from tests.viz.inspections import BUDGET, chosen, inspection, mask_of
 
 GRID = (4, 5)
@@ -36,22 +37,6 @@ REFUSED = [
     ("min_tokens_per_frame", "-1"),
     ("coverage", "2"),
 ]
-FIELDS = ("retention", "threshold", "spatial_weight", "min_tokens_per_frame", "coverage")
-
-
-def turn(tab, config: SharpVConfig) -> None:
-    """Asks the form for a configuration."""
-    values = config.to_dict()
-    mode = "adaptive" if config.retention == "adaptive" else "budget"
-    tab.check(f"[name=mode][value={mode if config.threshold is None else 'threshold'}]")
-    for name in FIELDS:
-        if tab.is_visible(f"#{name}"):
-            tab.fill(f"#{name}", repr(values[name]))
-
-
-def shown_counts(tab) -> list[int]:
-    """Returns the kept tokens per frame in the table of the page."""
-    return [int(text) for text in tab.locator("#frame-table [data-live]").all_text_contents()]
 
 
 def shown_mask(tab) -> list[list[int]]:
@@ -127,7 +112,7 @@ def test_the_texts_say_the_setting_of_the_run(open_page, config, options):
     assert eval(tab.input_value("#python"), {"SharpVConfig": SharpVConfig}) == config
     assert tab.is_visible("#no-option") == (config.positions == "compact")
     if config.positions == "compact":
-        assert "memory_probe and positions and images_as_frames" in tab.inner_text("#no-option")
+        assert "No option sets memory_probe and positions:" in tab.inner_text("#no-option")
 
 
 def test_without_a_clipboard_the_text_is_selected(open_page):

@@ -95,7 +95,7 @@ def test_what_is_no_row_of_pictures_is_refused(frames):
 def test_a_caption_says_frame_time_and_count():
     kept = np.array([True, False, True])
     assert caption(7, 1.256, kept) == "frame 7, 1.26 s\nkept 2 of 3 tokens"
-    assert caption(0, None, ~kept) == "frame 0\nkept 1 of 3 tokens"
+    assert caption(1, None, ~kept) == "frame 1\nkept 1 of 3 tokens"
 
 
 @pytest.fixture

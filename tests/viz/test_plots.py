@@ -34,14 +34,14 @@ def guides(axes):
 
 def test_tokens_and_ratio_of_each_frame():
     tokens, ratio = budget(report(VIDEO)).axes
-    assert bars(tokens) == [(-0.5, 1, 2), (0.5, 1, 1), (1.5, 1, 4)]
+    assert bars(tokens) == [(0.5, 1, 2), (1.5, 1, 1), (2.5, 1, 4)]
     assert guides(tokens) == [4]
     assert texts(tokens) == {"dense: 4", "Tokens kept: 7 of 12 (58.3%)"}
     (line,) = ratio.get_lines()
-    assert (list(line.get_xdata()), list(line.get_ydata())) == ([0, 1, 2], list(RATIOS))
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([1, 2, 3], list(RATIOS))
     assert ratio.get_ylim() == (0, 1)
     assert (tokens.get_ylabel(), ratio.get_ylabel()) == ("tokens per frame", "$r_t$, 0 to 1")
-    assert ratio.get_xlabel() == "frame, as the LLM counts them"
+    assert ratio.get_xlabel() == "frame, as the LLM counts them, from 1"
     assert len({line.get_color(), tokens.patches[0].get_facecolor()}) == 2
 
 

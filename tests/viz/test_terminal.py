@@ -20,18 +20,18 @@ def shown(line):
 
 
 def test_letters_side_by_side():
-    assert letters(VIDEO) == letters(BARE, grid=GRID) == ["0: 3  1: 1", "#..   ..#", ".##   ..."]
+    assert letters(VIDEO) == letters(BARE, grid=GRID) == ["1: 3  2: 1", "#..   ..#", ".##   ..."]
 
 
 @pytest.mark.parametrize(("width", "rows"), [(10, 1), (9, 2), (1, 2)])
 def test_frames_that_do_not_fit_go_below(width, rows):
-    below = ["0: 3", "#..", ".##", "", "1: 1", "..#", "..."]
-    beside = ["0: 3  1: 1", "#..   ..#", ".##   ..."]
+    below = ["1: 3", "#..", ".##", "", "2: 1", "..#", "..."]
+    beside = ["1: 3  2: 1", "#..   ..#", ".##   ..."]
     assert letters(VIDEO, width) == (beside if rows == 1 else below)
 
 
 def test_a_wide_grid_sets_the_labels_apart():
-    assert letters(record("#.....", ".....#"), grid=(1, 6)) == ["0: 1    1: 1", "#.....  .....#"]
+    assert letters(record("#.....", ".....#"), grid=(1, 6)) == ["1: 1    2: 1", "#.....  .....#"]
 
 
 def test_what_the_report_does_not_tell_is_asked_for():
@@ -45,14 +45,14 @@ def test_what_the_report_does_not_tell_is_asked_for():
 
 def test_a_token_without_a_place_is_counted_and_not_drawn():
     video = record("##..#", ".#..#", leading=1, grid=(2, 2), window=WHOLE)
-    assert letters(video) == ["0: 3  1: 2", "#.    #.", ".#    .#"]
+    assert letters(video) == ["1: 3  2: 2", "#.    #.", ".#    .#"]
     lines = half_blocks(np.full((2, 4, 4, 3), COLOUR, dtype=np.uint8), video)
-    assert [shown(line) for line in lines] == ["0: 3  1: 2", "##..|  ##..|", "..##|  ..##|"]
+    assert [shown(line) for line in lines] == ["1: 3  2: 2", "##..|  ##..|", "..##|  ..##|"]
 
 
 def test_what_left_inside_the_llm_is_dropped():
     video = record("####", grid=(2, 2), kept_inside=drawn("#..#"))
-    assert letters(video) == ["0: 2", "#.", ".#"]
+    assert letters(video) == ["1: 2", "#.", ".#"]
 
 
 @pytest.mark.parametrize("size", [(4, 6), (2, 3), (20, 12)], ids=str)
@@ -60,11 +60,11 @@ def test_a_token_is_two_characters_wide_and_one_line_high(size):
     frames = np.full((2, *size, 3), COLOUR, dtype=np.uint8)
     lines = half_blocks(frames, VIDEO)
     assert half_blocks(frames, BARE, grid=GRID, window=WHOLE) == lines
-    assert lines[0] == "0: 3    1: 1"
+    assert lines[0] == "1: 3    2: 1"
     assert [shown(line) for line in lines[1:]] == ["##....|  ....##|", "..####|  ......|"]
     narrow = half_blocks(frames, VIDEO, 13)
     assert [shown(line) for line in narrow] == [
-        "0: 3", "##....|", "..####|", "", "1: 1", "....##|", "......|"
+        "1: 3", "##....|", "..####|", "", "2: 1", "....##|", "......|"
     ]  # fmt: skip
 
 
@@ -75,7 +75,7 @@ def test_the_upper_pixel_is_the_foreground_and_the_lower_the_background():
     )
     frames = np.array([[upper, lower]], dtype=np.uint8)
     assert half_blocks(frames, record("#.", grid=(1, 2), window=WHOLE)) == [
-        "0: 1",
+        "1: 1",
         "\x1b[38;2;1;2;3;48;2;7;8;9m▀\x1b[38;2;4;5;6;48;2;10;11;12m▀"
         "\x1b[38;2;68;68;68;48;2;13;13;13m▀\x1b[38;2;114;114;114;48;2;0;0;0m▀\x1b[0m",
     ]
@@ -102,4 +102,4 @@ def test_of_frames_that_are_one_to_the_llm_the_first_is_drawn():
     frames = np.zeros((3, 2, 4, 3), dtype=np.uint8)
     frames[::2] = COLOUR
     two = record("#.", ".#", grid=(1, 2), window=WHOLE, source_frames=2)
-    assert [shown(line) for line in half_blocks(frames, two)] == ["0: 1  1: 1", "##..|  ..##|"]
+    assert [shown(line) for line in half_blocks(frames, two)] == ["1: 1  2: 1", "##..|  ..##|"]

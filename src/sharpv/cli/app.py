@@ -10,6 +10,7 @@ from sharpv.cli.compare import compare
 from sharpv.cli.demo import demo
 from sharpv.cli.doctor import doctor
 from sharpv.cli.eval import evaluate
+from sharpv.cli.inspect import inspect
 from sharpv.cli.methods import methods
 from sharpv.cli.models import models
 from sharpv.cli.run import command
@@ -43,7 +44,7 @@ def root(
     output.configure()
 
 
-for function in (demo, ask, compare, models, methods, doctor):
+for function in (demo, ask, inspect, compare, models, methods, doctor):
     app.command()(command(function))
 app.command(name="eval")(command(evaluate))
 app.add_typer(bench, name="bench")

@@ -95,7 +95,7 @@ def ask(
     if json:
         output.result(_result(video, question, loaded.name, clip, answered.text, answered.report))
     else:
-        output.answer(_printable(answered.text))
+        output.answer(output.printable(answered.text))
         output.progress(_summary(answered.report))
 
 
@@ -149,10 +149,3 @@ def _summary(report: "Report") -> str:
     phases = asdict(report.milliseconds).items()
     spent = ", ".join(f"{name} {value:.0f} ms" for name, value in phases if value is not None)
     return "; ".join(parts) + f"\n{spent}"
-
-
-def _printable(text: str) -> str:
-    """Keeps control characters of a model's answer off the terminal."""
-    return "".join(
-        letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}" for letter in text
-    )

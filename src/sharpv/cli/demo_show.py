@@ -32,7 +32,7 @@ def pages(demo: Demo, terminal: Terminal) -> "list[RenderableType]":
     scene = demo.sample.scene
     video = demo.rows[0].pruned.report.videos[0]
     share = video.tokens_kept / video.tokens_total
-    change = "no scene change" if scene.cut is None else f"scene change at frame {scene.cut}"
+    change = "no scene change" if scene.cut is None else f"scene change at frame {scene.cut + 1}"
     title = (
         f"Clip (seed {demo.seed}): {scene.frames} frames, {len(scene.shapes)} shapes, {change}. "
         "The same clip, all tokens (dense) and pruned (SharpV):"

@@ -17,6 +17,7 @@ __all__ = [
     "answer",
     "configure",
     "fail",
+    "printable",
     "progress",
     "result",
     "show",
@@ -63,6 +64,13 @@ def progress(text: str) -> None:
 def answer(text: str) -> None:
     """Prints what was asked for."""
     print(text, flush=True)
+
+
+def printable(text: str) -> str:
+    """Keeps control characters of others' text off the terminal."""
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
 
 
 def result(values: Mapping[str, Any]) -> None:

@@ -131,8 +131,9 @@ def ask(
     """
     model, processor = loaded.model, loaded.processor
     inputs = build_inputs(processor, video, question).to(model.device, model.dtype)
-    # A family that is shown a video as images has no others here.
-    with attach(model, replace(config, images_as_frames=True), method=method) as session:
+    if require_family(model.config.model_type).modality == "image":
+        config = replace(config, images_as_frames=True)  # there are no others here
+    with attach(model, config, method=method) as session:
         output = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         report = session.reports[-1]
     report = with_windows(report, model, processor, inputs, [video.frames.shape[1:3]])

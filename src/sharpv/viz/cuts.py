@@ -5,14 +5,14 @@ from statistics import median
 
 __all__ = ["CUT_RATIO", "CUT_TIMES", "likely_cuts"]
 
-CUT_RATIO = 0.25
+CUT_RATIO = 0.2
 CUT_TIMES = 2
 
 
 def likely_cuts(ratios: Sequence[float]) -> tuple[int, ...]:
     """Says which frames likely begin a new shot, by r_t alone.
 
-    A frame does where its r_t is at least 0.25, at least twice the median of the clip, above that of the
+    A frame does where its r_t is at least 0.2, at least twice the median of the clip, above that of the
     frame before and not below that of the frame after. The first frame takes no part: its ratio tells of the
     picture, not of a change.
 

@@ -1,7 +1,7 @@
 """A clip with what was dropped dimmed, as an mp4: the sampled frames, or all of them.
 
 Frames are drawn and written one at a time, so that memory does not grow with the clip. Their longer side is
-320 to 1280 pixels: larger and smaller ones are scaled to that. A corner says which frame it is, when it is
+320 to 960 pixels: larger and smaller ones are scaled to that. A corner says which frame it is, when it is
 shown, and how many of its tokens were kept.
 """
 
@@ -24,7 +24,7 @@ __all__ = ["write_all_frames", "write_sampled"]
 Frame = NDArray[np.uint8]
 Seconds = Sequence[float] | NDArray[np.float64]
 
-MIN_SIDE, MAX_SIDE = 320, 1280
+MIN_SIDE, MAX_SIDE = 320, 960
 # Fewer frames a second would be a slide show.
 MIN_FPS = 4.0
 INK, BACKING = (255, 255, 255), (0, 0, 0, 200)
@@ -120,7 +120,7 @@ def _drawn(
     """Yields each frame with the tokens of its frame of the LLM, `held[i]`, and its caption."""
     kept = kept_tokens(video)
     places: NDArray[np.int64] | None = None
-    for number, (frame, seconds, t) in enumerate(zip(frames, timestamps, held, strict=True)):
+    for number, (frame, seconds, t) in enumerate(zip(frames, timestamps, held, strict=True), start=1):
         fitting = _fitted(frame)
         if places is None:
             places = token_map(video, *fitting.shape[:2], grid=grid, window=window)

@@ -99,14 +99,14 @@ def strip(
     font = ImageFont.load_default(max(10, side // LETTER_PER_SIDE))
     kept = kept_tokens(chosen)
     texts = [
-        caption(number, None if timestamps is None else timestamps[number], kept[t])
-        for number, t in enumerate(llm_frames(chosen, len(frames)))
+        caption(number, None if timestamps is None else timestamps[number - 1], kept[t])
+        for number, t in enumerate(llm_frames(chosen, len(frames)), start=1)
     ]
     return _sheet(cells, texts, per_row, font)
 
 
 def caption(number: int, seconds: float | None, kept: NDArray[np.bool_]) -> str:
-    """Says in two lines which frame it is, and how many of its tokens `[f]` were kept."""
+    """Says in two lines which frame it is, from 1, and how many of its tokens `[f]` were kept."""
     time = "" if seconds is None else f", {seconds:.2f} s"
     return f"frame {number}{time}\nkept {kept.sum()} of {len(kept)} tokens"
 

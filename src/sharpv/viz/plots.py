@@ -61,7 +61,9 @@ def budget(
         if chosen.ratios:
             _ratios(axes[1], chosen.ratios, starts + widths / 2)
         figure.align_ylabels()
-        axes[-1].set_xlabel("frame, as the LLM counts them" if timestamps is None else "time in the clip, s")
+        axes[-1].set_xlabel(
+            "frame, as the LLM counts them, from 1" if timestamps is None else "time in the clip, s"
+        )
         if timestamps is None:
             axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
@@ -114,7 +116,7 @@ def _frames(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Where each frame of the LLM starts on the axis, and how wide it is, `[n]`: it lasts until the next."""
     if timestamps is None:
-        return np.arange(video.frames, dtype=np.float64) - 0.5, np.ones(video.frames)
+        return np.arange(video.frames, dtype=np.float64) + 0.5, np.ones(video.frames)
     held = llm_frames(video, len(timestamps))
     times = np.asarray(timestamps, dtype=np.float64)
     # The clip's last frame lasts as long as the one before it.

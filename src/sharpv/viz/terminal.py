@@ -87,7 +87,7 @@ def _cut(frame: NDArray[np.uint8], window: Window, rows: int, columns: int) -> N
 
 
 def _labels(video: VideoReport) -> list[str]:
-    return [f"{number}: {count}" for number, count in enumerate(kept_tokens(video).sum(axis=1))]
+    return [f"{number}: {count}" for number, count in enumerate(kept_tokens(video).sum(axis=1), start=1)]
 
 
 def _line(upper: NDArray[np.uint8], lower: NDArray[np.uint8]) -> str:

@@ -46,7 +46,8 @@ function commandLine(command, config, defaults) {
 
 /** Returns the fields that differ from the defaults and that no option sets. */
 function withoutOption(config, defaults) {
-  return changed(config, defaults).filter((name) => !(name in OPTIONS));
+  // The command takes images for frames by itself, where a model is shown a video so.
+  return changed(config, defaults).filter((name) => !(name in OPTIONS) && name !== "images_as_frames");
 }
 
 /** Returns the Python text of a configuration. */

@@ -1,0 +1,178 @@
+"""`sharpv inspect`: what of a clip a model gets to read, as a page, pictures and a film."""
+
+from dataclasses import replace
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+
+from sharpv.cli import output
+from sharpv.cli.opening import open_clip_and_model, toy_warnings
+from sharpv.cli.options import (
+    Bucket,
+    ConfigFile,
+    Coverage,
+    Debug,
+    Device,
+    Diversity,
+    Dtype,
+    Fps,
+    Frames,
+    Json,
+    MaxNewTokens,
+    MemoryThreshold,
+    MinTokens,
+    Model,
+    NoMemory,
+    Retention,
+    SpatialWeight,
+    Threshold,
+)
+from sharpv.cli.settings import is_toy, listed, pruning, sampling
+
+if TYPE_CHECKING:
+    from sharpv.viz.inspection import Inspection
+
+__all__ = ["inspect"]
+
+SCHEMA_VERSION = 1
+LONGEST_NAME = 200
+TOY_NOTE = "The model is a toy of a synthetic world: its answers and figures do not transfer to real models."
+
+Question = Annotated[
+    str | None, typer.Option("--question", "-q", help="To be answered from all tokens, and from those kept.")
+]
+Methods = Annotated[
+    str, typer.Option(help="What chooses the tokens, with commas between: see `sharpv methods`.")
+]
+Output = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="File to write, repeatable; its name says what: *.html the page, *.mp4 the clip with dropped "
+        "tokens dimmed, layers*.svg and budget*.svg plots, any other *.png or *.jpg the frames. "
+        "[default: the frames, in the terminal]",
+    ),
+]
+AllFrames = Annotated[
+    bool, typer.Option("--all-frames", help="Of the *.mp4: all frames of the clip, not only those read.")
+]
+MaxSide = Annotated[
+    int | None,
+    typer.Option(min=1, help="Scale frames down to this longer side as they are read, to save memory."),
+]
+
+
+def inspect(
+    video: Annotated[str, typer.Argument(metavar="VIDEO", help="Path or URL of a clip.", show_default=False)],
+    question: Question = None,
+    output_files: Output = None,
+    model: Model = None,
+    methods: Methods = "sharpv",
+    frames: Frames = None,
+    fps: Fps = None,
+    max_side: MaxSide = None,
+    all_frames: AllFrames = False,
+    config: ConfigFile = None,
+    retention: Retention = None,
+    threshold: Threshold = None,
+    spatial_weight: SpatialWeight = None,
+    coverage: Coverage = None,
+    diversity: Diversity = False,
+    bucket: Bucket = None,
+    min_tokens_per_frame: MinTokens = None,
+    memory_threshold: MemoryThreshold = None,
+    no_memory: NoMemory = False,
+    max_new_tokens: MaxNewTokens = 64,
+    dtype: Dtype = "auto",
+    device: Device = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """See what of a clip a model gets to read: a page to play with, pictures, a film.
+
+    Several methods are set side by side, on the same features. Without -m the model is the toy in the box,
+    with 8 frames by default, as for `sharpv ask`.
+    """
+    given = {
+        "retention": retention,
+        "threshold": threshold,
+        "spatial_weight": spatial_weight,
+        "coverage": coverage,
+        "diversity": diversity or None,
+        "bucket": bucket,
+        "min_tokens_per_frame": min_tokens_per_frame,
+        "memory_threshold": memory_threshold,
+    }
+    settings, names = pruning(config, given, no_memory=no_memory), list(dict.fromkeys(listed(methods)))
+    if not names:
+        raise typer.BadParameter("names no method", param_hint="--methods")
+    from sharpv.cli.inspect_files import plan, write
+
+    files = plan(output_files or [], all_frames=all_frames)
+    rule = sampling(frames, fps, model)
+    clip, loaded = open_clip_and_model(video, model, rule, dtype=dtype, device=device, max_side=max_side)
+    from sharpv.cli.inspect_run import look
+
+    notes = [TOY_NOTE] if is_toy(model) else []
+    for warning in toy_warnings(model, clip, loaded, question or ""):
+        output.warn(warning)
+        notes.append(warning)
+    found = replace(
+        look(loaded, clip, question, settings, names, max_new_tokens, output.progress),
+        clip=_name(video),
+        command=_command(video, question, model, frames, fps, max_side),
+        notes=(*notes, *clip.warnings),
+    )
+    if json:
+        output.result(_result(found))
+    else:
+        from sharpv.cli.inspect_show import show
+
+        show(found, picture=not files)
+    for file in files:
+        output.progress(f"writing {file.path} ...")
+        write(found, file, video)
+
+
+def _command(
+    video: str,
+    question: str | None,
+    model: str | None,
+    frames: int | None,
+    fps: float | None,
+    max_side: int | None,
+) -> tuple[str, ...]:
+    """Returns the words of the command that looks at this clip again; the page adds the pruning options."""
+    words = ["sharpv", "inspect", video if len(video) <= LONGEST_NAME else "VIDEO"]
+    options = {"-q": question, "-m": model, "--frames": frames, "--fps": fps, "--max-side": max_side}
+    for option, value in options.items():
+        words += [] if value is None else [option, str(value)]
+    return (*words, "-o", "report.html")
+
+
+def _name(video: str) -> str:
+    """Returns what to call a clip: the name of its file, without folders, queries and passwords."""
+    if video[:5].lower() == "data:":
+        return "data: URL"
+    path = urlsplit(video).path if "://" in video else video
+    return (PurePath(path).name or video)[:LONGEST_NAME]
+
+
+def _result(found: "Inspection") -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "clip": found.clip,
+        "frames": len(found.frames),
+        "total_frames": found.total_frames,
+        "timestamps": found.timestamps.tolist(),
+        "model": found.model,
+        "question": found.question,
+        "dense_answer": found.dense_answer,
+        "runs": [
+            {"method": run.name, "answer": run.answer, "report": run.report.to_dict()} for run in found.runs
+        ],
+        "notes": list(found.notes),
+    }
