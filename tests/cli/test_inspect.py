@@ -1,6 +1,7 @@
 """`sharpv inspect`: the files say what the run kept, each method its own, and nothing is lost on the way."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 import sharpv
+from sharpv.cli.inspect import _command
 from sharpv.hf.ask import build_inputs, load_model
 from sharpv.hf.families import FAMILIES
 from sharpv.hf.features import encode_video, flatten
@@ -147,6 +149,8 @@ def test_an_answer_keeps_its_control_characters_off_the_terminal(made):
         (("-o", "a.png", "-o", "a.png"), "names a file twice"),
         (("--all-frames", "-o", "a.png"), "give -o overlay.mp4"),
         (("--methods", " , "), "names no method"),
+        (("-q", " "), "asks nothing"),
+        (("-o", "budget.jpg"), "does not say what to write"),
         (("--spatial-weight", "-1"), "spatial_weight is -1.0"),
         (("--min-tokens-per-frame", "-1"), "min_tokens_per_frame is -1"),
         (("--retention", "0.5", "--threshold", "1"), "set one of the two"),
@@ -170,6 +174,74 @@ def test_wrong_usage_is_refused_before_any_work(made, options, reason):
 )
 def test_what_cannot_be_done_is_refused_with_a_remedy(made, options, reason):
     assert reason in refuse("inspect", made, *options)
+
+
+def test_the_clip_itself_is_not_written_over(clip):
+    before = clip.read_bytes()
+    assert "it is the clip, which would be gone" in refuse("inspect", clip, "-o", clip)
+    assert clip.read_bytes() == before
+
+
+def test_the_settings_of_sharpv_alone_need_sharpv(made):
+    error = refuse("inspect", made, "--methods", "random,uniform", "--retention", 0.5, "--coverage", 0.5)
+    assert "coverage would have no effect" in error
+
+
+def test_wrong_methods_are_found_before_the_clip_is_read(made):
+    assert "reading" not in run("inspect", made, "--methods", "sharpv,tomato", ok=1).stderr
+
+
+def test_a_plot_may_be_named_in_capitals(made, tmp_path):
+    run("inspect", made, "-o", tmp_path / "LAYERS.SVG")
+    assert "<svg" in (tmp_path / "LAYERS.SVG").read_text()
+
+
+def test_what_cannot_be_finished_leaves_what_was_there(made, tmp_path, monkeypatch):
+    def fails(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sharpv.viz.page.page", fails)
+    (tmp_path / "a.html").write_text("old")
+    error = refuse("inspect", made, "-o", tmp_path / "a.html")
+    assert "cannot write" in error
+    assert "No space left on device" in error
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+@pytest.mark.parametrize(
+    ("video", "options", "command"),
+    [
+        ("a b.mp4", {}, ("sharpv", "inspect", "a b.mp4")),
+        ("-x.mp4", {"-m": None}, ("sharpv", "inspect", "./-x.mp4")),
+        (
+            "clip.mp4",
+            {"--frames": 8, "-q": "it's?"},
+            ("sharpv", "inspect", "clip.mp4", "--frames", "8", "-q", "it's?"),
+        ),
+        ("https://me:secret@host:1/a/b.mp4?key=secret", {}, ("sharpv", "inspect", "https://host:1/a/b.mp4")),
+        ("data:video/mp4;base64,AAAA", {}, ("sharpv", "inspect", "VIDEO")),
+    ],
+)
+def test_the_command_says_what_was_looked_at_and_no_secrets(video, options, command):
+    assert _command(video, options) == (*command, "-o", "report.html")
+
+
+def test_the_command_on_the_page_makes_the_page_again(made, tmp_path):
+    options = ("-q", "Does it move?", "--frames", 5, "--methods", "sharpv,random", "--dtype", "float32")
+    run("inspect", made, *options, "--retention", 0.25, *SHORT, "-o", tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    record = json.loads(text.split('id="record">')[1].split("</script>")[0])
+    words = shlex.split(record["command"])
+    assert words[:3] == ["sharpv", "inspect", str(made)]
+    given = dict(zip(words[3::2], words[4::2], strict=True))
+    assert given == {
+        "-q": "Does it move?",
+        "--frames": "5",
+        "--methods": "sharpv,random",
+        "--dtype": "float32",
+        "--max-new-tokens": "2",
+        "-o": "report.html",
+    }
 
 
 def test_a_clip_that_cannot_be_read(tmp_path):

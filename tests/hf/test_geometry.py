@@ -22,6 +22,7 @@ from sharpv.methods import Selection
 from sharpv.report import VideoReport
 from sharpv.tiny.random import RANDOM_MODELS
 from sharpv.video import Video
+from sharpv.viz.geometry import token_box
 from tests.hf.conftest import OFF, Config, built, clip
 from tests.hf.published_pllava import build
 
@@ -152,15 +153,8 @@ def pixels(window: tuple[float, ...], height: int, width: int, grow: int = 0) ->
 
 
 def rectangle(seen: VideoReport, row: int, column: int) -> tuple[float, ...]:
-    """What the report says of a token, in shares of the frame."""
-    (top, left, bottom, right), (rows, columns) = seen.window, seen.grid
-    height, width = (bottom - top) / rows, (right - left) / columns
-    return (
-        top + row * height,
-        left + column * width,
-        top + (row + 1) * height,
-        left + (column + 1) * width,
-    )
+    """Where pictures show a token, in shares of the frame."""
+    return token_box(seen, seen.leading + row * seen.grid[1] + column, 1, 1)
 
 
 def all_white_but(frames: np.ndarray, where: tuple[slice, slice]) -> np.ndarray:

@@ -135,7 +135,7 @@ def test_bad_frames_are_refused(tmp_path, frames):
     ids=["size", "float", "an error of the frames"],
 )
 @pytest.mark.parametrize("before", [True, False], ids=["a file is there", "no file"])
-def test_after_an_error_no_file_is_left(tmp_path, later, error, message, before):
+def test_after_an_error_all_is_as_before(tmp_path, later, error, message, before):
     def coming():
         yield from np.zeros((2, 8, 8, 3), np.uint8)
         if later is None:
@@ -146,7 +146,24 @@ def test_after_an_error_no_file_is_left(tmp_path, later, error, message, before)
         (tmp_path / "x.mp4").write_bytes(b"old")
     with pytest.raises(error, match=message):
         write_video(coming(), tmp_path / "x.mp4")
-    assert list(tmp_path.iterdir()) == []
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == ([b"old"] if before else [])
+
+
+def test_a_link_still_leads_to_the_file(tmp_path):
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "clip.mp4")
+    write_video(np.zeros((2, 8, 8, 3), np.uint8), tmp_path / "link.mp4")
+    assert (tmp_path / "link.mp4").is_symlink()
+    assert read_video(tmp_path / "clip.mp4").total_frames == 2
+
+
+def test_frames_are_shown_when_they_are_to_be(tmp_path, pictures):
+    times = [3.0, 3.1, 4.0, 4.0, 7.25]
+    write_video(pictures(5), tmp_path / "clip.mp4", timestamps=times)
+    found = read_video(tmp_path / "clip.mp4", Sampling.all())
+    # Of two frames at one time, the second comes as soon as it can.
+    assert found.timestamps == pytest.approx([0, 0.1, 1.0, 1.0, 4.25], abs=1e-4)
+    with pytest.raises(ValueError, match="got 4 timestamps and more frames"):
+        write_video(pictures(5), tmp_path / "clip.mp4", timestamps=times[:4])
 
 
 def test_what_is_refused_before_a_frame_is_written_touches_nothing(tmp_path):
@@ -163,7 +180,7 @@ def test_what_is_refused_before_a_frame_is_written_touches_nothing(tmp_path):
     assert folder.is_dir()
 
 
-@pytest.mark.parametrize("fps", [0, -1, float("nan")])
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), 1e-4, 1e12])
 def test_bad_fps_is_refused(tmp_path, fps):
     with pytest.raises(ValueError, match="fps"):
         write_video(np.zeros((1, 8, 8, 3), np.uint8), tmp_path / "x.mp4", fps=fps)

@@ -120,7 +120,7 @@ def test_every_frame_of_a_real_clip(videos, tmp_path, name):
     assert read_video(tmp_path / "a.mp4", Sampling(frames=1)).total_frames == clip.total_frames
     found = read_video(tmp_path / "a.mp4", Sampling(frames=4))
     assert found.indices.tolist() == clip.indices.tolist()
-    assert found.fps == pytest.approx(clip.fps, rel=1e-3)
+    assert found.timestamps == pytest.approx(clip.timestamps, abs=1e-3)
     middle, corner = clip.frames.shape[1] // 2, clip.frames.shape[2] // 2
     for picture, frame in zip(found.frames.astype(int), clip.frames.astype(int), strict=True):
         # Right of the caption the upper half is the clip's; the lower is grey, and 0.45 as bright.
@@ -167,6 +167,23 @@ def test_browsers_can_play_it(tmp_path):
     with av.open(tmp_path / "a.mp4") as container:
         codec = container.streams.video[0].codec_context
         assert (codec.name, codec.pix_fmt) == ("h264", "yuv420p")
+
+
+def test_a_film_of_all_frames_keeps_the_times_of_the_clip(tmp_path):
+    times = [0.0, 0.5, 1.5, 1.6, 4.0]
+    write_video(grey(5), tmp_path / "clip.mp4", timestamps=times)
+    write_all_frames(tmp_path / "clip.mp4", [0.0, 0.5, 1.6], report(THREE), tmp_path / "a.mp4")
+    found = read_video(tmp_path / "a.mp4", Sampling.all())
+    assert found.timestamps == pytest.approx(times, abs=1e-4)
+
+
+def test_the_clip_itself_is_not_written_over(tmp_path, clip):
+    before = clip.read_bytes()
+    (tmp_path / "link.mp4").symlink_to(clip)
+    for path in (clip, tmp_path / "link.mp4"):
+        with pytest.raises(InputError, match="it is the clip, which would be gone"):
+            write_all_frames(clip, [0, 0.1, 0.2], report(THREE), path)
+    assert clip.read_bytes() == before
 
 
 def test_what_does_not_fit_leaves_no_file(tmp_path, clip):

@@ -132,6 +132,8 @@ def test_what_is_no_setting_is_said_and_changes_nothing(open_page):
         assert tab.get_attribute(f"#{name}", "aria-invalid") == "true", (name, value)
         assert tab.inner_text(f"#{name}-error").startswith("This must be")
         assert (tab.inner_text("#choice"), tab.input_value("#cli"), shown_mask(tab)) == before
+        assert tab.is_disabled("[data-copy=cli]")
+        assert tab.is_disabled("[data-copy=python]")
         tab.fill(f"#{name}", "1")
         assert tab.get_attribute(f"#{name}", "aria-invalid") == "false"
         assert not tab.is_visible(f"#{name}-error")

@@ -174,7 +174,14 @@ def test_nothing_is_wider_than_the_window(open_page):
     many = inspection(
         n=9, methods=("sharpv", "uniform", "evs", "random", "dycoke"), clip=long, question=long * 3
     )
-    for it in (inspection(), inspection(n=1), many, inspection(n=256, grid=(2, 2), methods=("uniform",))):
+    three = [inspection(methods=("sharpv", "vidcom2", "random")[:count]) for count in (2, 3)]
+    for it in (
+        inspection(),
+        inspection(n=1),
+        many,
+        *three,
+        inspection(n=256, grid=(2, 2), methods=("uniform",)),
+    ):
         tab = open_page(page(it))
         tab.eval_on_selector_all("details", "all => all.forEach((one) => (one.open = true))")
         for scheme in ("light", "dark"):
@@ -187,6 +194,13 @@ def test_nothing_is_wider_than_the_window(open_page):
                 )
                 assert tab.evaluate("document.documentElement.scrollWidth") == width
                 assert tab.evaluate("document.querySelector('#bars svg').clientWidth") <= width
+        if len(it.runs) < 4:
+            assert (
+                tab.evaluate(
+                    "(box => box.scrollWidth - box.clientWidth)(document.querySelector('#cost').parentNode)"
+                )
+                == 0
+            )
         # Before a page is laid out it has no width at all.
         tab.evaluate("document.body.hidden = true; drawCharts()")
 

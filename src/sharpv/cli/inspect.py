@@ -1,5 +1,6 @@
 """`sharpv inspect`: what of a clip a model gets to read, as a page, pictures and a film."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["inspect"]
 
 SCHEMA_VERSION = 1
+DEFAULT_METHODS, NEW_TOKENS, DTYPE = ["sharpv"], 64, "auto"
 LONGEST_NAME = 200
 TOY_NOTE = "The model is a toy of a synthetic world: its answers and figures do not transfer to real models."
 
@@ -70,7 +72,7 @@ def inspect(
     question: Question = None,
     output_files: Output = None,
     model: Model = None,
-    methods: Methods = "sharpv",
+    methods: Methods = DEFAULT_METHODS[0],
     frames: Frames = None,
     fps: Fps = None,
     max_side: MaxSide = None,
@@ -85,8 +87,8 @@ def inspect(
     min_tokens_per_frame: MinTokens = None,
     memory_threshold: MemoryThreshold = None,
     no_memory: NoMemory = False,
-    max_new_tokens: MaxNewTokens = 64,
-    dtype: Dtype = "auto",
+    max_new_tokens: MaxNewTokens = NEW_TOKENS,
+    dtype: Dtype = DTYPE,
     device: Device = None,
     json: Json = False,
     debug: Debug = False,
@@ -109,48 +111,66 @@ def inspect(
     settings, names = pruning(config, given, no_memory=no_memory), list(dict.fromkeys(listed(methods)))
     if not names:
         raise typer.BadParameter("names no method", param_hint="--methods")
+    if question is not None and not question.strip():
+        raise typer.BadParameter("asks nothing: leave it out", param_hint="--question")
+    rule = sampling(frames, fps, model)
     from sharpv.cli.inspect_files import plan, write
 
-    files = plan(output_files or [], all_frames=all_frames)
-    rule = sampling(frames, fps, model)
-    clip, loaded = open_clip_and_model(video, model, rule, dtype=dtype, device=device, max_side=max_side)
-    from sharpv.cli.inspect_run import look
+    files = plan(output_files or [], video, all_frames=all_frames)
+    output.progress("starting ...")
+    from sharpv.cli.inspect_run import check_methods, look
 
-    notes = [TOY_NOTE] if is_toy(model) else []
-    for warning in toy_warnings(model, clip, loaded, question or ""):
+    check_methods(names, settings)
+    clip, loaded = open_clip_and_model(video, model, rule, dtype=dtype, device=device, max_side=max_side)
+    warnings = toy_warnings(model, clip, loaded, question or "")
+    for warning in warnings:
         output.warn(warning)
-        notes.append(warning)
+    seen = look(loaded, clip, question, settings, names, max_new_tokens, output.progress)
+    options = {
+        "-q": question,
+        "-m": model,
+        "--methods": None if names == DEFAULT_METHODS else ",".join(names),
+        "--frames": frames,
+        "--fps": fps,
+        "--max-side": max_side,
+        "--max-new-tokens": None if question is None or max_new_tokens == NEW_TOKENS else max_new_tokens,
+        "--dtype": None if dtype == DTYPE else dtype,
+        "--device": device,
+    }
+    toy = [TOY_NOTE] if is_toy(model) else []
     found = replace(
-        look(loaded, clip, question, settings, names, max_new_tokens, output.progress),
+        seen,
         clip=_name(video),
-        command=_command(video, question, model, frames, fps, max_side),
-        notes=(*notes, *clip.warnings),
+        command=_command(video, options),
+        notes=(*toy, *warnings, *clip.warnings),
     )
+    for file in files:
+        output.progress(f"writing {file.path} ...")
+        write(found, file, video)
     if json:
         output.result(_result(found))
     else:
         from sharpv.cli.inspect_show import show
 
         show(found, picture=not files)
-    for file in files:
-        output.progress(f"writing {file.path} ...")
-        write(found, file, video)
 
 
-def _command(
-    video: str,
-    question: str | None,
-    model: str | None,
-    frames: int | None,
-    fps: float | None,
-    max_side: int | None,
-) -> tuple[str, ...]:
+def _command(video: str, options: Mapping[str, object]) -> tuple[str, ...]:
     """Returns the words of the command that looks at this clip again; the page adds the pruning options."""
-    words = ["sharpv", "inspect", video if len(video) <= LONGEST_NAME else "VIDEO"]
-    options = {"-q": question, "-m": model, "--frames": frames, "--fps": fps, "--max-side": max_side}
+    words = ["sharpv", "inspect", _shown(video)]
     for option, value in options.items():
         words += [] if value is None else [option, str(value)]
     return (*words, "-o", "report.html")
+
+
+def _shown(video: str) -> str:
+    """Returns a clip as a command may show it: a URL without what may be secret in it."""
+    if len(video) > LONGEST_NAME or video[:5].lower() == "data:":
+        return "VIDEO"
+    if "://" in video:
+        url = urlsplit(video)
+        return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+    return f"./{video}" if video.startswith("-") else video
 
 
 def _name(video: str) -> str:

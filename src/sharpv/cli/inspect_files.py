@@ -1,19 +1,21 @@
 """The files that `sharpv inspect` writes: the name of each says what goes into it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import typer
 
+from sharpv._files import same_file, whole_file
 from sharpv.errors import InputError
 from sharpv.viz.inspection import Inspection
 
 __all__ = ["File", "plan", "write"]
 
 Kind = Literal["page", "movie", "strip", "layers", "budget"]
-_KINDS: dict[str, Kind] = {".html": "page", ".mp4": "movie", ".png": "strip", ".jpg": "strip"}
+_KINDS: dict[str, Kind] = {".html": "page", ".mp4": "movie"}
+_KINDS |= dict.fromkeys((".png", ".jpg", ".jpeg"), "strip")
 _PLOTS: tuple[Kind, ...] = ("layers", "budget")
 MAKER = "sharpv inspect"
 ACCEPTED = "name a *.html, *.mp4, *.png or *.jpg, or layers*.svg or budget*.svg (or *.png)"
@@ -34,12 +36,17 @@ class File:
     all_frames: bool = False
 
 
-def plan(paths: Sequence[Path], *, all_frames: bool) -> list[File]:
+def plan(paths: Sequence[Path], source: str, *, all_frames: bool) -> list[File]:
     """Says what goes into each file, before any work that could not be saved.
+
+    Args:
+        paths: of the files.
+        source: the clip, which none of them may be.
+        all_frames: whether a movie shows all frames of the clip.
 
     Raises:
         typer.BadParameter: a name that says nothing, one given twice, or `all_frames` without a movie.
-        InputError: a folder that is not there, or a plot without matplotlib.
+        InputError: a folder that is not there, the clip itself, or a plot without matplotlib.
     """
     files = [File(path, _kind(path), all_frames) for path in paths]
     if len(set(paths)) < len(paths):
@@ -49,6 +56,10 @@ def plan(paths: Sequence[Path], *, all_frames: bool) -> list[File]:
     for file in files:
         if not file.path.parent.is_dir():
             raise InputError(f"cannot write {str(file.path)!r}: there is no folder {str(file.path.parent)!r}")
+        if same_file(file.path, source):
+            raise InputError(
+                f"cannot write {str(file.path)!r}: it is the clip, which would be gone: give another name"
+            )
         if file.kind in _PLOTS:
             _require_matplotlib(file.path)
     return files
@@ -59,7 +70,7 @@ def _kind(path: Path) -> Kind:
     plot = next((kind for kind in _PLOTS if stem.startswith(kind)), None)
     if plot is not None and suffix in (".svg", ".png"):
         return plot
-    if suffix not in _KINDS:
+    if suffix not in _KINDS or (plot is not None and _KINDS[suffix] == "strip"):
         raise typer.BadParameter(
             f"{str(path)!r} does not say what to write: {ACCEPTED}", param_hint="--output"
         )
@@ -88,7 +99,8 @@ def write(found: Inspection, file: File, source: str) -> None:
         VideoError: a movie cannot be written, or its source not read again.
     """
     try:
-        _WRITERS[file.kind](found, file, source)
+        with whole_file(file.path) as part:
+            _WRITERS[file.kind](found, replace(file, path=part), source)
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"cannot write {str(file.path)!r}: {reason}; give another file") from error

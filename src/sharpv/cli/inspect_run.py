@@ -17,13 +17,28 @@ from sharpv.methods.base import OF_SHARPV_ONLY
 from sharpv.video import Video
 from sharpv.viz.inspection import Inspection, Run, TokenScores
 
-__all__ = ["look"]
+__all__ = ["check_methods", "look"]
 
 ANY_QUESTION = "Describe the video."
 """Stands in the prompt where nothing is asked: layers need one to be looked at."""
 
 DENSE = SharpVConfig(retention=1.0, memory_threshold=None)
 SHARPV = "sharpv"
+
+
+def check_methods(methods: Sequence[str], config: SharpVConfig) -> None:
+    """Finds what cannot be run, before a clip is read and a model loaded.
+
+    Args:
+        methods: their names.
+        config: what to keep. Fields that are of SharpV's rule alone are for SharpV; without it among the
+            methods, they are refused as `attach` does.
+
+    Raises:
+        InputError: an unknown method, or one that cannot follow the configuration.
+    """
+    for name in methods:
+        find_pruner(name).check(_config_of(name, config, methods))
 
 
 def look(
@@ -41,7 +56,7 @@ def look(
         loaded: the model.
         video: the clip.
         question: to be answered dense and by each method; None: the prompt is read, and nothing is said.
-        config: what to keep. Fields that are of SharpV's rule alone are left to SharpV.
+        config: what to keep; accepted by `check_methods`.
         methods: names, at least one.
         max_new_tokens: the most tokens of an answer.
         log: told what is going on.
@@ -56,7 +71,7 @@ def look(
         UnsupportedModelError: a method that acts inside the LLM, on a model where that does not work.
     """
     pruners = {name: find_pruner(name) for name in methods}
-    prompt = question or ANY_QUESTION
+    prompt = ANY_QUESTION if question is None else question
     inputs = build_inputs(loaded.processor, video, prompt).to(loaded.model.device, loaded.model.dtype)
     attention = any(map(needs_attention, pruners.values()))
     log(f"encoding {len(video.frames)} of {video.total_frames} frames ...")
@@ -71,7 +86,8 @@ def look(
         for name, pruner in pruners.items():
             log(f"looking as {name} does ({len(runs) + 1} of {len(pruners)}) ...")
             length = 1 if question is None else max_new_tokens
-            answer = ask_model(loaded, video, prompt, _config_of(name, config), length, pruner)
+            settings = _config_of(name, config, methods)
+            answer = ask_model(loaded, video, prompt, settings, length, pruner)
             runs.append(_run(answer, asked=question is not None))
     return Inspection(
         clip="",
@@ -112,9 +128,9 @@ def _on_host(scores: Scores) -> TokenScores:
     return TokenScores(*(part.cpu().numpy() for part in (scores.spatial, scores.temporal, scores.ratios)))
 
 
-def _config_of(method: str, config: SharpVConfig) -> SharpVConfig:
-    """Returns the configuration of a method: other methods take no notice of what is SharpV's own."""
-    if method == SHARPV:
+def _config_of(method: str, config: SharpVConfig, methods: Sequence[str]) -> SharpVConfig:
+    """Returns the configuration of one of the methods: beside SharpV, others are spared what is its own."""
+    if method == SHARPV or SHARPV not in methods:
         return config
     default = SharpVConfig()
     own = {name: getattr(default, name) for name in OF_SHARPV_ONLY if name != "threshold"}

@@ -23,8 +23,9 @@ def show(found: Inspection, *, picture: bool) -> None:
             output.answer(INSIDE.format(run.name))
     if found.question is not None:
         output.answer(f"\n{output.printable(found.question)}")
-        answers = [("all", found.dense_answer or ""), *((run.name, run.answer or "") for run in found.runs)]
-        output.table(("method", "answer"), [(name, output.printable(text)) for name, text in answers])
+        answers = [("all tokens", found.dense_answer), *((run.name, run.answer) for run in found.runs)]
+        for name, text in answers:
+            output.answer(f"{name}: {output.printable(text or '')}")
     if picture:
         for run in found.runs:
             _draw(found, run)

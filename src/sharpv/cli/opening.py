@@ -13,7 +13,7 @@ __all__ = ["open_clip_and_model", "toy_warnings"]
 
 NO_MODEL = "no model given (-m): "
 TOY = "loading {}, which knows only clips and questions of its synthetic world (see `sharpv demo`) ..."
-FOREIGN_CLIP = "this clip is not of the toy's world of moving shapes: take its answer for noise"
+FOREIGN_CLIP = "this clip is not of the toy's world of moving shapes: take what it makes of it for noise"
 
 
 def open_clip_and_model(

@@ -34,8 +34,9 @@ class VideoStream:
 def stream_video(source: Source, *, stream: int = 0, max_side: int | None = None) -> Iterator[VideoStream]:
     """Opens a clip to go through all its frames, holding one at a time.
 
-    Everything is decoded twice: to find what is intact and when it is shown, and to give it. So there are as
-    many frames as `read_video` counts, of a damaged clip, too.
+    Everything is decoded twice: to find what is intact and when it is shown, and to give it. Of a sound clip
+    there are as many frames as `read_video` counts. Of a damaged one there may be fewer: `read_video` does
+    not see damage in frames that it need not decode.
 
     Args:
         source: As for `read_video`.

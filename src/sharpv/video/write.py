@@ -1,12 +1,9 @@
 """Writes frames to an mp4 file."""
 
-import math
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import chain
-from pathlib import Path
 from typing import cast
 
 import av
@@ -16,12 +13,16 @@ from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from sharpv._files import whole_file
 from sharpv.errors import VideoError
 
 __all__ = ["write_video"]
 
 
 MAX_CRF = 51
+MIN_FPS, MAX_FPS = 0.001, 1000.0
+TICKS_PER_SECOND = 90_000
+INDEX_FIRST = {"movflags": "+faststart"}
 PRESETS = (
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
 )  # fmt: skip
@@ -34,6 +35,7 @@ def write_video(
     path: str | os.PathLike[str],
     *,
     fps: float = 24.0,
+    timestamps: Sequence[float] | NDArray[np.float64] | None = None,
     crf: int | None = None,
     preset: str | None = None,
     comment: str | None = None,
@@ -47,18 +49,21 @@ def write_video(
     Args:
         frames: RGB pictures, an array uint8 `[n, h, w, 3]`, or an iterable of arrays uint8 `[h, w, 3]` of one
             size, which are written as they come, none held; n >= 1.
-        path: Where to; an existing file is replaced. None is left there if writing fails.
-        fps: Frames per second, above 0.
+        path: Where to; an existing file is replaced once the new one is whole.
+        fps: Frames per second, 0.001 to 1000.
+        timestamps: When each frame is shown, in seconds, ascending, `[n]`, for a film of no constant rate;
+            fps is then only what the encoder plans with.
         crf: Quality of libx264, 0 (best) to 51; None leaves it at its default of 23. MPEG-4 Part 2 has none.
         preset: Speed of libx264, "ultrafast" to "placebo"; None leaves it at its default of "medium".
         comment: What the file says of itself; `read_video` gives it as `Video.comment`.
 
     Raises:
-        ValueError: Frames of another shape or dtype, or an impossible fps, crf or preset.
+        ValueError: Frames of another shape or dtype, an impossible fps, crf or preset, or fewer timestamps
+            than frames.
         VideoError: The file cannot be written.
     """
-    if not (math.isfinite(fps) and fps > 0):
-        raise ValueError(f"fps={fps!r}: must be a finite number above 0")
+    if not MIN_FPS <= fps <= MAX_FPS:
+        raise ValueError(f"fps={fps!r}: must be a number from {MIN_FPS} to {MAX_FPS:g}")
     if crf is not None and not 0 <= crf <= MAX_CRF:
         raise ValueError(f"crf={crf!r}: must be 0 (best) to {MAX_CRF}")
     if preset is not None and preset not in PRESETS:
@@ -66,12 +71,17 @@ def write_video(
     pictures = _checked(frames)
     first = next(pictures)
     try:
-        with _created(os.fspath(path)) as container:
+        with whole_file(path) as part, av.open(part, "w", format="mp4", options=INDEX_FIRST) as container:
             if comment:
                 container.metadata["comment"] = comment
             stream = _add_stream(container, first, Fraction(fps).limit_denominator(1001), crf, preset)
-            for picture in chain([first], pictures):
+            ticks = None if timestamps is None else _ticks(timestamps)
+            if ticks is not None:
+                stream.codec_context.time_base = Fraction(1, TICKS_PER_SECOND)
+            for number, picture in enumerate(chain([first], pictures)):
                 frame = av.VideoFrame.from_ndarray(_even(picture), format="rgb24")
+                if ticks is not None:
+                    frame.pts, frame.time_base = _at(ticks, number), Fraction(1, TICKS_PER_SECOND)
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
     except (av.FFmpegError, OSError) as error:
@@ -99,18 +109,18 @@ def _checked(frames: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]
         raise ValueError("got no frames: give at least one, uint8 [h, w, 3]")
 
 
-@contextmanager
-def _created(path: str) -> Iterator[OutputContainer]:
-    """Opens an mp4 for writing, and removes it after an error."""
-    # FFmpeg opens the file late: what could not be written must not be removed as if it were ours.
-    Path(path).open("wb").close()
-    try:
-        with av.open(path, "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            yield container
-    except BaseException:
-        if Path(path).is_file():
-            Path(path).unlink()
-        raise
+def _ticks(timestamps: Sequence[float] | NDArray[np.float64]) -> NDArray[np.int64]:
+    """When frames are shown, counted from the first; each later than the one before."""
+    seconds = np.asarray(timestamps, dtype=np.float64)
+    ticks = np.round((seconds - seconds[:1]) * TICKS_PER_SECOND).astype(np.int64)
+    numbers = np.arange(len(ticks))
+    return np.maximum.accumulate(ticks - numbers) + numbers
+
+
+def _at(ticks: NDArray[np.int64], number: int) -> int:
+    if number >= len(ticks):
+        raise ValueError(f"got {len(ticks)} timestamps and more frames: give one for each")
+    return int(ticks[number])
 
 
 def _add_stream(

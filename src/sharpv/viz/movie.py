@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from sharpv._files import same_file
 from sharpv.errors import InputError
 from sharpv.report import Report, VideoReport
 from sharpv.video import stream_video, write_video
@@ -82,7 +83,7 @@ def write_all_frames(
     grid: Grid | None = None,
     window: Window | None = None,
 ) -> None:
-    """Writes every frame of the clip at its own rate, with the tokens of the last sampled one until then.
+    """Writes every frame of the clip, in its own time, with the tokens of the last sampled one until then.
 
     Frames before the first sampled one are drawn with the tokens of that.
 
@@ -97,16 +98,20 @@ def write_all_frames(
         window: as for `write_sampled`.
 
     Raises:
-        InputError: times of other frames than the report's, no such video, or a grid or window that is not
-            known.
+        InputError: times of other frames than the report's, no such video, a grid or window that is not
+            known, or the clip itself as the file to write.
         VideoError: the source cannot be read, or the file not written.
     """
     chosen = chosen_video(report, video)
     held = llm_frames(chosen, len(timestamps))
+    if same_file(path, source):
+        raise InputError(
+            f"cannot write {os.fspath(path)!r}: it is the clip, which would be gone: give another name"
+        )
     with stream_video(source, stream=stream, max_side=MAX_SIDE) as clip:
         sampled = np.searchsorted(timestamps, clip.timestamps, side="right") - 1
         drawn = _drawn(clip.frames, clip.timestamps, held[np.maximum(sampled, 0)], chosen, grid, window)
-        write_video(drawn, path, fps=clip.fps or MIN_FPS, preset=PRESET)
+        write_video(drawn, path, timestamps=clip.timestamps, preset=PRESET)
 
 
 def _drawn(

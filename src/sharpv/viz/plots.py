@@ -104,8 +104,8 @@ def save(figure: Figure, path: Path, creator: str, source: str | None = None) ->
         creator: what drew it.
         source: what it was drawn from, written into an SVG.
     """
-    metadata: dict[str, str | None] = {"Creator" if path.suffix == ".svg" else "Software": creator}
-    if path.suffix == ".svg":
+    metadata: dict[str, str | None] = {"Creator" if path.suffix.lower() == ".svg" else "Software": creator}
+    if path.suffix.lower() == ".svg":
         metadata |= {"Date": None, "Source": source}
     with mpl.rc_context(STYLE):
         figure.savefig(path, metadata=metadata, dpi=150)

@@ -2,6 +2,7 @@
 "use strict";
 
 const STEP_MS = 400;
+const PAST = "to the same place a frame before, which the first frame lacks";
 
 const find = (name) => document.getElementById(name);
 const record = readRecord(find("record").textContent);
@@ -31,7 +32,7 @@ function heat(map) {
   const { spatial, temporal } = record.scores;
   const w = state.config.spatial_weight;
   if (map === "spatial") return { values: spatial, title: "S, to the frame's mean", most: 2 };
-  if (map === "temporal") return { values: temporal, title: "T, to the same place a frame before", most: 2 };
+  if (map === "temporal") return { values: temporal, title: `T, ${PAST}`, most: 2 };
   return { values: importance(record.scores, w), title: `importance I = T + w S, w = ${w}`, most: 2 + 2 * w };
 }
 
@@ -61,7 +62,8 @@ function showLegend() {
   state.heat = null;
   if (scored) {
     const { values, title, most } = heat(state.map);
-    const top = values.reduce((a, b) => Math.max(a, b), 0) || 1;
+    const { f, leading } = record;
+    const top = values.reduce((most, value, i) => (i % f < leading ? most : Math.max(most, value)), 0) || 1;
     state.heat = { values, top };
     find("heat-top").textContent = top.toFixed(2);
     const scale = "the colours end at the clip's largest";
@@ -155,7 +157,9 @@ function showChoice(asRun) {
 function update() {
   const { config, problems } = readForm(find("knobs"), record.config);
   showForm(find("knobs"), problems);
-  if (Object.keys(problems).length) return;
+  const refused = Object.keys(problems).length > 0;
+  document.querySelectorAll("[data-copy]").forEach((button) => (button.disabled = refused));
+  if (refused) return;
   state.config = config;
   showChoice(choose(live, record, config));
   find("cli").value = commandLine(record.command, config, record.defaults);
