@@ -32,7 +32,9 @@ def write(family: str, folder: Path) -> Path:
     for name, value in HEADS.items():
         setattr(text, name, value)
     if "mrope_section" in text.rope_parameters:
-        text.rope_parameters.update(mrope_section=[4, 6, 6], mrope_interleaved=family == "qwen3_vl")
+        text.rope_parameters["mrope_section"] = [4, 6, 6]
+    if family == "qwen3_vl":
+        text.rope_parameters["mrope_interleaved"] = True
     torch.manual_seed(0)
     model = type(model)(model.config).float().eval()
     for parameter in model.parameters():
