@@ -35,6 +35,9 @@ def write(family: str, folder: Path) -> Path:
         text.rope_parameters["mrope_section"] = [4, 6, 6]
     if family == "qwen3_vl":
         text.rope_parameters["mrope_interleaved"] = True
+        # vLLM normalises videos as the image processor says; in the released models the two agree.
+        processor.image_processor.image_mean = processor.video_processor.image_mean
+        processor.image_processor.image_std = processor.video_processor.image_std
     torch.manual_seed(0)
     model = type(model)(model.config).float().eval()
     for parameter in model.parameters():

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from tests.engines.vllm.checkpoints import write
-from tests.engines.vllm.toys import ARCHITECTURES, DEFAULT_KEEP, Ask, Record, answer, engine, generate, pruned
+from tests.engines.vllm.toys import (
+    ARCHITECTURES,
+    DEFAULT_KEEP,
+    Ask,
+    Record,
+    answer,
+    engine,
+    forget,
+    generate,
+    pruned,
+)
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -32,14 +42,9 @@ ASKS = {
     "last": Ask(("cut", "image"), 0.3),
     "long": Ask(("noise",), 0.2, frames=16),
 }
-UNPRUNED = ("text", "image", "all")
 BATCH = ("few", "default", "text", "auto", "first", "all")
-# Small blocks, so that prefix caching has something to find; chunks that end inside videos.
-SETTINGS: dict[str, dict[str, Any]] = {
-    "whole": {"block_size": 32},
-    "chunked": {"block_size": 32, "max_num_batched_tokens": 48},
-    "stock": {"block_size": 32},
-}
+# Tokens of a chunk, fewer than of most prompts. vLLM takes no item that is larger.
+CHUNKS = {"llava_onevision": 48, "qwen2_vl": 48, "qwen2_5_vl": 48, "qwen3_vl": 128}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -70,13 +75,16 @@ def answers(checkpoint: Callable[[str], Path]) -> Callable[[str, str], Answers]:
 
     @cache
     def answered(family: str, kind: str) -> Answers:
-        ours = {} if kind == "stock" else pruned(family, keep=DEFAULT_KEEP)
-        asks = {name: ask for name, ask in ASKS.items() if kind != "stock" or name in UNPRUNED}
-        with engine(checkpoint(family), **SETTINGS[kind], **ours) as llm:
-            alone = {name: answer(llm, family, ask) for name, ask in asks.items()}
-            if kind == "stock":
+        stock = kind == "stock"
+        settings = {} if stock else pruned(family, keep=DEFAULT_KEEP)
+        if kind == "chunked":
+            settings["max_num_batched_tokens"] = CHUNKS[family]
+        with engine(checkpoint(family), **settings) as llm:
+            asks = {name: replace(ask, keep=None) if stock else ask for name, ask in ASKS.items()}
+            alone = {name: answer(llm, family, ask, anew=name != "again") for name, ask in asks.items()}
+            if stock:
                 return Answers(alone, {})
-            llm.reset_prefix_cache()
+            forget(llm)
             outputs = generate(llm, family, [ASKS[name] for name in BATCH])
             return Answers(alone, dict(zip(BATCH, outputs, strict=True)))
 

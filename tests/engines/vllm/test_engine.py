@@ -12,6 +12,8 @@ MROPE = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 # or a batch ends elsewhere; logprobs here are about 4.
 ROUNDING = 1e-4
 WITH_VIDEO = [name for name, ask in ASKS.items() if set(ask.media) - {"image"}]
+# Those that read their whole prompt, not a part of it from the prefix cache.
+FRESH = [name for name in WITH_VIDEO if name != "again"]
 BUDGETS = [name for name in WITH_VIDEO if ASKS[name].keep != "auto"]
 
 
@@ -25,7 +27,7 @@ def sizes(family, ask):
     if family == "llava_onevision":
         return [(ask.frames, 16)] * len(ask.videos)
     # Qwen3-VL's processor spreads its pixels over the whole clip.
-    tokens = 9 if (family, ask.frames) == ("qwen3_vl", 16) else 16
+    tokens = 4 if (family, ask.frames) == ("qwen3_vl", 16) else 16
     return [(ask.frames // 2, tokens)] * len(ask.videos)
 
 
@@ -38,37 +40,62 @@ def test_a_share_is_exact_to_the_token(family, answers, checkpoint, name):
     assert visual_tokens(family, answers(family, "whole").alone[name], checkpoint) == expected + newlines
 
 
-@pytest.mark.parametrize("name", WITH_VIDEO)
-def test_what_is_kept_is_what_core_keeps_of_the_same_features(family, answers, checkpoint, name):
+def kept(features, number, reference, n, f):
+    """Returns bool `[n f]`, what core keeps of one video, whose features may go on beyond the LLM's."""
+    scored = features[: n * f, : reference.dim].view(n, f, -1)
+    return keep_mask(scored, SharpVConfig(retention=int(number) / (n * f))).flatten()
+
+
+def masks(family, record, ask, checkpoint):
+    """Returns bool `[n f]` of each video of a request, in order."""
     reference = twin(family, checkpoint(family))
-    for given, returned, dense in answers(family, "whole").alone[name].embedded:
-        if NUM_TOKENS not in given:
-            continue
-        for video, features, number in zip(returned, dense, given[NUM_TOKENS], strict=True):
-            n, f = sizes(family, ASKS[name])[0]
-            features, newline = (features.flatten(0, -2)[: n * f], features.flatten(0, -2)[n * f :])
-            scored = features.view(n, f, -1)[..., : reference.dim]
-            mask = keep_mask(scored, SharpVConfig(retention=int(number) / (n * f)))
-            kept = torch.cat([features[mask.flatten()], newline])
-            assert torch.equal(visual_rows(video, kept), kept)
+    numbered = [call for call in record.embedded if NUM_TOKENS in call[0]]
+    videos = [
+        (features.flatten(0, -2), number)
+        for given, _, dense in numbered
+        for features, number in zip(dense, given[NUM_TOKENS], strict=True)
+    ]
+    shapes = sizes(family, ask)
+    return [kept(*video, reference, *shape) for video, shape in zip(videos, shapes, strict=True)]
 
 
-def visual_rows(video, kept):
+@pytest.mark.parametrize("name", FRESH)
+def test_what_is_kept_is_what_core_keeps_of_the_same_features(family, answers, checkpoint, name):
+    record, ask = answers(family, "whole").alone[name], ASKS[name]
+    calls = [call for call in record.embedded if NUM_TOKENS in call[0]]
+    returned = [video for _, videos, _ in calls for video in videos]
+    dense = [video.flatten(0, -2) for _, _, videos in calls for video in videos]
+    for video, features, mask in zip(returned, dense, masks(family, record, ask, checkpoint), strict=True):
+        newline = features[len(mask) :]
+        expected = torch.cat([features[: len(mask)][mask], newline])
+        assert torch.equal(seen(video[:, : features.shape[1]], len(expected)), expected)
+
+
+def seen(video, number):
     """Rows of a pruned video that stand for something seen: Qwen3-VL has the time of frames between."""
-    features = video[:, : kept.shape[1]]
-    if len(features) == len(kept):
-        return features
     # Features for the first layers stand behind those of visual tokens only.
-    return features[features[:, features.shape[1] // 2 :].any(-1)]
+    return video if len(video) == number else video[video[:, video.shape[1] // 2 :].any(-1)]
+
+
+@pytest.mark.parametrize("name", FRESH)
+def test_every_token_has_the_position_of_the_dense_prompt(family, answers, checkpoint, name):
+    ours, dense = answers(family, "whole").alone[name], answers(family, "stock").alone[name]
+    token = twin(family, checkpoint(family)).video_token
+    if family == "llava_onevision":
+        assert torch.equal(ours.positions[0], torch.arange(ours.positions.shape[1]))
+        return
+    stays = torch.tensor(dense.prompt) != token
+    stays[~stays] = torch.cat(masks(family, ours, ASKS[name], checkpoint))
+    prompt, answered = dense.positions.split([len(stays), dense.positions.shape[1] - len(stays)], dim=1)
+    assert torch.equal(ours.positions, torch.cat([prompt[:, stays], answered], dim=1))
 
 
 @pytest.mark.parametrize("name", ["text", "image", "cut", "all", "few", "two", "first", "last", "long"])
 def test_it_answers_as_transformers_with_the_same_tokens(family, answers, checkpoint, name):
     record = answers(family, "whole").alone[name]
-    expected = twin(family, checkpoint(family)).answer(ASKS[name])
+    positions = record.positions[:, : len(record.prompt)]
+    expected = twin(family, checkpoint(family)).answer(ASKS[name], positions)
     assert len(record.prompt) == expected.length
-    if family in MROPE and expected.positions is not None:
-        assert torch.equal(record.positions[:, : expected.length], expected.positions)
     assert record.tokens == expected.tokens
     assert record.logprobs == pytest.approx(expected.logprobs, abs=1e-3)
 
@@ -76,8 +103,8 @@ def test_it_answers_as_transformers_with_the_same_tokens(family, answers, checkp
 @pytest.mark.parametrize("name", ["text", "image", "all"])
 def test_what_is_not_pruned_is_as_in_stock_vllm(family, answers, name):
     ours, theirs = answers(family, "whole").alone[name], answers(family, "stock").alone[name]
-    assert ours.prompt == theirs.prompt
-    assert torch.equal(ours.positions[:, -1], theirs.positions[:, -1])
+    assert len(ours.prompt) == len(theirs.prompt)
+    assert torch.equal(ours.positions, theirs.positions)
     assert ours.tokens == theirs.tokens
     assert ours.logprobs == pytest.approx(theirs.logprobs, abs=ROUNDING)
 

@@ -139,7 +139,6 @@ class Expected:
     """What transformers does with a request whose videos are pruned to the same share."""
 
     length: int
-    positions: Tensor | None
     tokens: list[int]
     logprobs: list[float]
 
@@ -155,19 +154,23 @@ class Twin:
         self.processor = AutoProcessor.from_pretrained(checkpoint)
         self.model.generation_config.eos_token_id = None
         self.dim = self.model.config.text_config.hidden_size
+        self.positions = "compact" if family == "llava_onevision" else "original"
         self.video_token = self.model.config.video_token_id
 
     @torch.no_grad()
-    def answer(self, ask: Ask) -> Expected:
-        """Answers a request, with the positions that vLLM has for the family."""
-        compact = "compact" if self.family == "llava_onevision" else "original"
+    def answer(self, ask: Ask, positions: Tensor) -> Expected:
+        """Answers a request, with the positions `[axes, L]` that vLLM gave its prompt."""
         keep = DEFAULT_KEEP if ask.keep is None else ask.keep
         inputs = ask.for_transformers(self.family, self.processor)
-        pruned = sharpv.prune_inputs(self.model, inputs, SharpVConfig(retention=keep, positions=compact))
-        length = pruned["input_ids"].shape[1]
-        positions = pruned.get("position_ids")
+        given = sharpv.prune_inputs(
+            self.model, inputs, SharpVConfig(retention=keep, positions=self.positions)
+        )
+        length = given["input_ids"].shape[1]
+        if len(positions) > 1:
+            # The first row is for text alone, and says only that nothing is packed.
+            given["position_ids"] = torch.cat([torch.arange(length)[None], positions])[:, None]
         out = self.model.generate(
-            **pruned,
+            **given,
             max_new_tokens=NEW_TOKENS,
             do_sample=False,
             return_dict_in_generate=True,
@@ -176,7 +179,7 @@ class Twin:
         tokens = out.sequences[0, length:]
         steps = torch.cat(out.logits).log_softmax(-1)
         chosen = steps.gather(1, tokens[:, None]).flatten()
-        return Expected(length, None if positions is None else positions[-3:, 0], tokens.tolist(), chosen.tolist())
+        return Expected(length, tokens.tolist(), chosen.tolist())
 
 
 twin = cache(Twin)
@@ -194,6 +197,8 @@ def engine(checkpoint: Path, **settings: Any) -> Iterator[Any]:
         max_model_len=4096,
         max_num_seqs=8,
         enforce_eager=True,
+        enable_prefix_caching=True,
+        block_size=32,
         limit_mm_per_prompt={"image": 2, "video": 2},
         **settings,
     )
@@ -222,8 +227,16 @@ def logprobs(output: Any) -> list[float]:
     return [next(iter(step.values())).logprob for step in output.outputs[0].logprobs]
 
 
-def answer(llm: Any, family: str, ask: Ask) -> Record:
-    """Answers one request, and records what the model saw meanwhile."""
+def forget(llm: Any) -> None:
+    """Empties the engine's caches of encoded media and of keys and values."""
+    llm.reset_prefix_cache()
+    llm.llm_engine.reset_encoder_cache()
+
+
+def answer(llm: Any, family: str, ask: Ask, anew: bool = True) -> Record:
+    """Answers one request, `anew` with empty caches, and records what the model saw meanwhile."""
+    if anew:
+        forget(llm)
     positions: list[Tensor] = []
     embedded: list[tuple[dict[str, Any], Any, Any]] = []
 
