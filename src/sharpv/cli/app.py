@@ -13,6 +13,7 @@ from sharpv.cli.eval import evaluate
 from sharpv.cli.methods import methods
 from sharpv.cli.models import models
 from sharpv.cli.run import command
+from sharpv.cli.serve import serve
 from sharpv.cli.shapesqa import shapesqa
 
 __all__ = ["app", "main"]
@@ -46,6 +47,7 @@ def root(
 for function in (demo, ask, compare, models, methods, doctor):
     app.command()(command(function))
 app.command(name="eval")(command(evaluate))
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(command(serve))
 app.add_typer(bench, name="bench")
 app.add_typer(shapesqa, name="shapesqa")
 

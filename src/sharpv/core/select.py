@@ -136,7 +136,7 @@ def token_budget(n: int, f: int, config: SharpVConfig) -> int:
     It needs no features: `round(retention n f)`, and at least `min_tokens_per_frame` per frame.
     """
     least = min(config.min_tokens_per_frame, f)
-    return max(round(config.retention * n * f), n * least)
+    return max(round(float(config.retention) * n * f), n * least)
 
 
 def _fill_bucket(mask: Tensor, importance: Tensor, bucket: int) -> Tensor:

@@ -10,7 +10,7 @@ from sharpv.errors import InputError
 
 @pytest.mark.parametrize("keep", [0, -0.1, 1.01, math.nan, True, None, "0.5", "adaptive", [0.5]])
 def test_a_share_outside_its_range_says_what_is_accepted(keep):
-    with pytest.raises(InputError, match=r"share of the tokens in \(0, 1\], or 'auto'"):
+    with pytest.raises(InputError, match=r"give a number in \(0, 1\], or 'auto'"):
         checked_keep(keep)
 
 
@@ -26,7 +26,7 @@ def test_a_request_goes_before_the_server():
     [
         ({"retention": 0.5}, r"unknown options \['retention'\]"),
         ({"memory_threshold": 0.2}, "unknown options"),
-        ({"keep": 2}, "sharpv_keep is 2"),
+        ({"keep": 2}, "share to keep is 2"),
         ({"gain": 0}, "gain is 0"),
         ({"gain": math.inf}, "gain is inf"),
         ({"coverage": 2}, "coverage is 2"),

@@ -80,5 +80,5 @@ def checked_keep(keep: object) -> Keep:
     if keep == AUTO:
         return AUTO
     if isinstance(keep, bool) or not isinstance(keep, Real) or not 0 < float(keep) <= 1:
-        raise InputError(f"{REQUEST_KEY} is {keep!r}: give a share of the tokens in (0, 1], or 'auto'")
+        raise InputError(f"the share to keep is {keep!r}: give a number in (0, 1], or 'auto'")
     return float(keep)

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from importlib import import_module
 from typing import Any
 
 from sharpv.errors import UnsupportedModelError
@@ -56,6 +57,7 @@ def register() -> None:
     for architecture, module in ARCHITECTURES.items():
         name = f"SharpV{architecture}"
         ModelRegistry.register_model(name, f"{__package__}.{module}:{name}")
+    import_module(f"{__package__}.media")  # registers what `sharpv serve` fetches media with
     if current_platform.is_cpu():
         _let_the_cpu_runner_prune()
 
