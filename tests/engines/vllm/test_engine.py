@@ -53,7 +53,7 @@ def masks(family, record, ask, checkpoint):
     videos = [
         (features.flatten(0, -2), number)
         for given, _, dense in numbered
-        for features, number in zip(dense, given[NUM_TOKENS], strict=True)
+        for features, number in zip(dense, given[NUM_TOKENS][:, 0], strict=True)
     ]
     shapes = sizes(family, ask)
     return [kept(*video, reference, *shape) for video, shape in zip(videos, shapes, strict=True)]

@@ -14,6 +14,8 @@ from sharpv.errors import InputError, UnsupportedModelError
 
 __all__ = ["ServeCommand", "architecture_of", "serve_command"]
 
+MIDDLEWARE = "sharpv.engines.vllm.middleware.SharpVMiddleware"
+
 
 @dataclass(frozen=True, slots=True)
 class ServeCommand:
@@ -61,6 +63,8 @@ def serve_command(
     """
     overrides = {"architectures": [f"SharpV{architecture_of(model)}"], "sharpv": options.to_dict()}
     arguments = ["serve", model, "--hf-overrides", json.dumps(overrides)]
+    # The middleware lets through one option of a request; vLLM by itself lets through none or all.
+    arguments += ["--trust-request-mm-kwargs", "--middleware", MIDDLEWARE]
     arguments += ["--host", host, "--port", str(port), *extra]
     media = {"VLLM_MEDIA_CONNECTOR": "sharpv-any"}
     if not allow_private_media:

@@ -56,7 +56,7 @@ class SharpVLlavaOnevisionForConditionalGeneration(LlavaOnevisionForConditionalG
         dense = super().embed_multimodal(**kwargs)
         if numbers is None:
             return dense
-        videos = zip(dense, kwargs["pixel_values_videos"], numbers.flatten().tolist(), strict=True)
+        videos = zip(dense, kwargs["pixel_values_videos"], numbers[:, 0].tolist(), strict=True)
         return tuple(self._prune(tokens, len(frames), number) for tokens, frames, number in videos)
 
     def _prune(self, tokens: Tensor, n: int, number: int) -> Tensor:

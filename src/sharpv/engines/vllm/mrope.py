@@ -76,7 +76,7 @@ class SharpVMRope:
         with gpu_sync_allowed():
             if numbers is None:
                 return tuple(map(_with_columns, dense or (), map(self._dense_positions, items)))
-            return tuple(map(self._prune, dense, numbers.flatten().tolist(), items))
+            return tuple(map(self._prune, dense, numbers[:, 0].tolist(), items))
 
     def _prune(self, features: Tensor, number: int, item: Mapping[str, Any]) -> Tensor:
         """Prunes one video, `[n f, d]`, to `[number, d + COLUMNS]`."""

@@ -1,22 +1,36 @@
 """Lays out prompts with as many placeholders as tokens will stay, and validates what requests ask."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from vllm.multimodal.inputs import MultiModalFieldConfig
-from vllm.multimodal.processing import PromptReplacement
+from vllm.multimodal.processing import PromptReplacement, PromptUpdateDetails
 
 from sharpv.engines.vllm.options import REQUEST_KEY, Options
 from sharpv.engines.vllm.select import number_of_tokens
+from sharpv.engines.vllm.tally import REQUEST_ID, note
 from sharpv.errors import InputError
 
 __all__ = ["NUM_TOKENS", "QwenVideos", "SharpVProcessor"]
 
 NUM_TOKENS = "sharpv_num_tokens"
-"""The field of a video that says how many of its tokens stay."""
+"""The field of a video that says how many of its tokens stay, and of how many: int64 `[2]`."""
+
+
+@dataclass
+class VideoDetails(PromptUpdateDetails):
+    """What stands for a video in the prompt; vLLM keeps it beside the video in its cache.
+
+    Attributes:
+        tokens: visual tokens of the video.
+        kept: those that stay.
+    """
+
+    tokens: int = 0
+    kept: int = 0
 
 
 class SharpVProcessor:
@@ -44,9 +58,18 @@ class SharpVProcessor:
         if "video_embeds" in processed:
             raise InputError("got video_embeds, which cannot be pruned here: send the video itself")
         if "pixel_values_videos" in processed:
-            numbers = [number_of_tokens(patches, options) for patches in self._patches(processed)]
+            videos = list(self._patches(processed))
+            numbers = [(number_of_tokens(patches, options), patches.shape[:2].numel()) for patches in videos]
             processed[NUM_TOKENS] = torch.tensor(numbers)
         return processed
+
+    def _cached_apply_hf_processor(self, inputs: Any, timing_ctx: Any) -> Any:
+        result = super()._cached_apply_hf_processor(inputs, timing_ctx)  # type: ignore[misc]
+        request = inputs.hf_processor_mm_kwargs.get(REQUEST_ID)
+        videos = [update.content for (update,) in result.prompt_updates.get("video", ())]
+        if request is not None and videos:
+            note(request, sum(video.tokens for video in videos), sum(video.kept for video in videos))
+        return result
 
     def _get_mm_fields_config(self, hf_inputs: Any, hf_kwargs: Mapping[str, object]) -> Mapping[str, Any]:
         fields = super()._get_mm_fields_config(hf_inputs, hf_kwargs)  # type: ignore[misc]
@@ -62,7 +85,9 @@ class SharpVProcessor:
 
         def replacement(i: int) -> Any:
             video = {name: element.data for name, element in out_mm_kwargs["video"][i].items()}
-            return self._placeholders(video, int(video[NUM_TOKENS]))
+            kept, tokens = video[NUM_TOKENS].tolist()
+            prompt = PromptUpdateDetails.from_seq(self._placeholders(video, kept))
+            return VideoDetails(prompt.full, prompt.is_embed, tokens, kept)
 
         return [*others, PromptReplacement(modality="video", target=dense.target, replacement=replacement)]
 
@@ -103,4 +128,4 @@ class QwenVideos:
 
 
 def _without_ours(kwargs: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in kwargs.items() if name != REQUEST_KEY}
+    return {name: value for name, value in kwargs.items() if name not in (REQUEST_KEY, REQUEST_ID)}
