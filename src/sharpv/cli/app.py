@@ -6,6 +6,7 @@ import sharpv
 from sharpv.cli import output
 from sharpv.cli.ask import ask
 from sharpv.cli.bench import bench
+from sharpv.cli.calibrate import calibrate
 from sharpv.cli.compare import compare
 from sharpv.cli.demo import demo
 from sharpv.cli.doctor import doctor
@@ -44,7 +45,7 @@ def root(
     output.configure()
 
 
-for function in (demo, ask, compare, models, methods, doctor):
+for function in (demo, ask, compare, models, methods, doctor, calibrate):
     app.command()(command(function))
 app.command(name="eval")(command(evaluate))
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(command(serve))

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, unfold
 from vllm.model_executor.models.llava_onevision import (
     LlavaOnevisionDummyInputsBuilder,
     LlavaOnevisionForConditionalGeneration,
@@ -14,14 +13,12 @@ from vllm.model_executor.models.llava_onevision import (
 )
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
+from sharpv.engines.vllm.estimate import image_patches
 from sharpv.engines.vllm.options import Options
 from sharpv.engines.vllm.processor import NUM_TOKENS, SharpVProcessor
 from sharpv.engines.vllm.select import kept_tokens
 
 __all__ = ["SharpVLlavaOnevisionForConditionalGeneration"]
-
-PATCH = 14
-"""Pixels of a token's side in what the estimate looks at, about as many as it covers."""
 
 
 class Processor(SharpVProcessor, LlavaOnevisionMultiModalProcessor):
@@ -31,9 +28,7 @@ class Processor(SharpVProcessor, LlavaOnevisionMultiModalProcessor):
         for frames in processed["pixel_values_videos"]:
             height, width = frames.shape[-2:]
             f = self.info._get_num_frame_tokens(image_width=width, image_height=height)
-            side = round(f**0.5)
-            pixels = adaptive_avg_pool2d(frames.float(), side * PATCH)
-            yield unfold(pixels, PATCH, stride=PATCH).transpose(1, 2)
+            yield image_patches(frames, f)
 
     def _placeholders(self, video: Mapping[str, Any], number: int) -> list[int]:
         token: int = self.info.get_hf_config().video_token_index

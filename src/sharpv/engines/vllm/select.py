@@ -5,13 +5,13 @@ import logging
 import torch
 from torch import Tensor
 
-from sharpv.config import with_retention
-from sharpv.core.scores import score
+from sharpv.config import SharpVConfig, with_retention
+from sharpv.core.scores import Scores, score
 from sharpv.core.select import keep_mask, token_budget, token_counts
 from sharpv.engines.vllm.options import AUTO, Options
 from sharpv.errors import InputError
 
-__all__ = ["kept_tokens", "number_of_tokens"]
+__all__ = ["adaptive_number", "kept_tokens", "number_of_tokens"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +33,21 @@ def number_of_tokens(patches: Tensor, options: Options) -> int:
     n, f, _ = patches.shape
     if options.keep != AUTO:
         return max(token_budget(n, f, with_retention(options.rule, options.keep)), 1)
-    scores = score(patches.float())
-    estimated = scores._replace(ratios=(options.gain * scores.ratios).clamp(max=1))
-    return max(int(token_counts(estimated, options.rule).sum()), 1)
+    return max(adaptive_number(score(patches.float()).ratios, f, options.gain, options.rule), 1)
+
+
+def adaptive_number(ratios: Tensor, f: int, gain: float = 1.0, rule: SharpVConfig | None = None) -> int:
+    """Says how many tokens the adaptive mode keeps of a video whose ratios r are these times a gain.
+
+    Args:
+        ratios: float `[n]`, at least 0.
+        f: tokens per frame.
+        gain: what they are multiplied by, up to 1.
+        rule: for `min_tokens_per_frame`.
+    """
+    blank = ratios.new_zeros(len(ratios), f)
+    scores = Scores(blank, blank, blank, (gain * ratios).clamp(max=1))
+    return int(token_counts(scores, rule or SharpVConfig()).sum())
 
 
 def kept_tokens(
