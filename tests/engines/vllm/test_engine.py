@@ -133,3 +133,24 @@ def test_requests_of_one_batch_have_their_own_shares(family, answers):
         assert list(output.prompt_token_ids) == alone[name].prompt
         assert list(output.outputs[0].token_ids) == alone[name].tokens
         assert logprobs(output) == pytest.approx(alone[name].logprobs, abs=ROUNDING)
+
+
+@pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl"], indirect=True)
+def test_a_cut_gets_more_tokens_and_no_frame_gets_all_or_none(family, answers, checkpoint):
+    from vllm.multimodal.video_prune.evs import compute_retention_mask  # noqa: PLC0415
+
+    record, ask = answers(family, "whole").alone["cut"], ASKS["cut"]
+    ((n, f),) = sizes(family, ask)
+    (mask,) = masks(family, record, ask, checkpoint)
+    ours = mask.view(n, f).sum(1)
+    ((_, _, (features,)),) = record.embedded
+    features = features.flatten(0, -2)[: n * f]
+    evs = (
+        compute_retention_mask(features, (n, 4, f // 4), 1, q=1 - int(mask.sum()) / (n * f)).view(n, f).sum(1)
+    )
+    assert ours.sum() == evs.sum()
+    others = [t for t in range(n) if t not in (0, n // 2)]
+    assert ours[n // 2] > max(ours[others].max(), evs[others].max())
+    assert ours.min() >= 1
+    # Theirs spends a whole frame on the first, whatever it shows.
+    assert evs[0] == f > ours[0]
