@@ -42,7 +42,7 @@ ASKS = {
     "last": Ask(("cut", "image"), 0.3),
     "long": Ask(("noise",), 0.2, frames=16),
 }
-BATCH = ("few", "default", "text", "auto", "first", "all")
+BATCH = ("few", "default", "text", "auto", "first", "all", "long")
 # Tokens of a chunk, fewer than of most prompts. vLLM takes no item that is larger.
 CHUNKS = {"llava_onevision": 48, "qwen2_vl": 48, "qwen2_5_vl": 48, "qwen3_vl": 128}
 

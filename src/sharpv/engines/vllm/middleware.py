@@ -38,16 +38,19 @@ class SharpVMiddleware:
             return
         body = await _read(receive)
         asked = _object(body)
+        if asked is None:
+            await self.app(scope, _again(body, receive), send)
+            return
         refused = _refused(asked)
         if refused is not None:
             await _refuse(send, refused)
             return
         request = uuid4().hex
-        if asked.get("mm_processor_kwargs") is not None or scope["path"].endswith("/chat/completions"):
+        if scope["path"].endswith("/chat/completions"):
             asked["mm_processor_kwargs"] = {**(asked.get("mm_processor_kwargs") or {}), REQUEST_ID: request}
-        if asked:
-            body = json.dumps(asked).encode()
-            scope = {**scope, "headers": _with_length(scope["headers"], len(body))}
+        # Written anew, since a key that was given twice may be read otherwise by the next reader.
+        body = json.dumps(asked).encode()
+        scope = {**scope, "headers": _with_length(scope["headers"], len(body))}
         try:
             await self.app(scope, _again(body, receive), _telling(request, send))
         finally:
@@ -70,13 +73,13 @@ async def _read(receive: Receive) -> bytes:
     return b"".join(parts)
 
 
-def _object(body: bytes) -> dict[str, Any]:
-    """Returns the JSON object of a body; an empty one for a body that is none, which vLLM answers."""
+def _object(body: bytes) -> dict[str, Any] | None:
+    """Returns the JSON object of a body, or None for a body that is none, which vLLM answers."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _refused(asked: dict[str, Any]) -> str | None:
