@@ -68,7 +68,16 @@ def own_methods(cls):
     return {name for base in ours for name, value in vars(base).items() if inspect.isfunction(value)}
 
 
-NEW_NAMES = {"_patches", "_placeholders", "_options", "_prune", "_mask", "_dense_ids", "_dense_positions"}
+NEW_NAMES = {
+    "_videos",
+    "_patches",
+    "_placeholders",
+    "_options",
+    "_prune",
+    "_mask",
+    "_dense_ids",
+    "_dense_positions",
+}
 MROPE_NAMES = {"_postprocess_image_embeds_evs", "_postprocess_video_embeds_evs", "recompute_mrope_positions"}
 
 

@@ -1,6 +1,7 @@
 """How many tokens stay, and which; no vLLM is needed."""
 
 import logging
+from functools import partial
 
 import pytest
 import torch
@@ -23,16 +24,17 @@ def video(seed=0):
 )
 def test_a_share_is_exact_within_its_bounds(keep, least, number):
     options = Options.from_dict({"keep": keep, "min_tokens_per_frame": least})
-    assert number_of_tokens(video(), options) == number
+    unread = partial(pytest.fail, "the pixels were read")
+    assert number_of_tokens(N, F, options, unread) == number
 
 
 def test_the_estimate_is_the_adaptive_number_of_the_pixels():
     adaptive = int(token_counts(score(video()), SharpVConfig()).sum())
-    assert number_of_tokens(video(), Options(keep="auto")) == adaptive
+    assert number_of_tokens(N, F, Options(keep="auto"), video) == adaptive
 
 
 def test_the_gain_scales_the_estimate_up_to_all_tokens():
-    numbers = [number_of_tokens(video(), Options(keep="auto", gain=gain)) for gain in (0.01, 0.5, 1, 100)]
+    numbers = [number_of_tokens(N, F, Options(keep="auto", gain=gain), video) for gain in (0.01, 0.5, 1, 100)]
     assert numbers[0] == N
     assert numbers == sorted(set(numbers))
     assert numbers[-1] == N * F
@@ -41,7 +43,7 @@ def test_the_gain_scales_the_estimate_up_to_all_tokens():
 def test_a_still_clip_is_estimated_at_a_token_per_frame_after_the_first():
     still = video()[:1].repeat(N, 1, 1)
     first = int(token_counts(score(still[:1]), SharpVConfig()).sum())
-    assert number_of_tokens(still, Options(keep="auto")) == first + N - 1
+    assert number_of_tokens(N, F, Options(keep="auto"), lambda: still) == first + N - 1
 
 
 @pytest.mark.parametrize("number", [6, 7, 31, 59, 60])

@@ -21,6 +21,7 @@ from tests.engines.vllm.toys import clip
 
 REASON = "vLLM is not installed: run `make test-vllm`"
 STARTING_S = 240
+LONGEST = "900"  # seconds, after which a server that nobody stopped stops
 FRAMES = 32
 # The clip lasts 4 s, of which vLLM reads 2 frames per second; the toy sees pairs of them, of 4 x 4 tokens.
 N, F = 4, 16
@@ -50,11 +51,10 @@ class Server:
         self.log = log
         command = [sys.executable, "-m", "sharpv.cli", "serve", str(model), "--port", str(self.port)]
         self.process = subprocess.Popen(
-            [*command, "--keep", str(DEFAULT_KEEP), *options, *EXTRA],
+            ["timeout", "--foreground", LONGEST, *command, "--keep", str(DEFAULT_KEEP), *options, *EXTRA],
             stdout=log.open("w"),
             stderr=subprocess.STDOUT,
             env={**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"},
-            start_new_session=True,
         )
         self.client = openai.OpenAI(
             base_url=f"http://127.0.0.1:{self.port}/v1", api_key="none", max_retries=0, timeout=120

@@ -12,6 +12,7 @@ from vllm.model_executor.models.llava_onevision import (
     LlavaOnevisionProcessingInfo,
 )
 from vllm.multimodal import MULTIMODAL_REGISTRY
+from vllm.utils.gpu_sync_debug import gpu_sync_allowed
 
 from sharpv.engines.vllm.estimate import image_patches
 from sharpv.engines.vllm.options import Options
@@ -24,11 +25,13 @@ __all__ = ["SharpVLlavaOnevisionForConditionalGeneration"]
 class Processor(SharpVProcessor, LlavaOnevisionMultiModalProcessor):
     """Counts the newline token that follows a video, which is not pruned."""
 
-    def _patches(self, processed: Mapping[str, Any]) -> Iterator[Tensor]:
+    def _videos(self, processed: Mapping[str, Any]) -> Iterator[tuple[int, int, Tensor]]:
         for frames in processed["pixel_values_videos"]:
             height, width = frames.shape[-2:]
-            f = self.info._get_num_frame_tokens(image_width=width, image_height=height)
-            yield image_patches(frames, f)
+            yield len(frames), self.info._get_num_frame_tokens(image_width=width, image_height=height), frames
+
+    def _patches(self, n: int, f: int, pixels: Tensor) -> Tensor:
+        return image_patches(pixels, f)
 
     def _placeholders(self, video: Mapping[str, Any], number: int) -> list[int]:
         token: int = self.info.get_hf_config().video_token_index
@@ -52,7 +55,8 @@ class SharpVLlavaOnevisionForConditionalGeneration(LlavaOnevisionForConditionalG
         if numbers is None:
             return dense
         videos = zip(dense, kwargs["pixel_values_videos"], numbers[:, 0].tolist(), strict=True)
-        return tuple(self._prune(tokens, len(frames), number) for tokens, frames, number in videos)
+        with gpu_sync_allowed():
+            return tuple(self._prune(tokens, len(frames), number) for tokens, frames, number in videos)
 
     def _prune(self, tokens: Tensor, n: int, number: int) -> Tensor:
         """Prunes one video, `[n f + 1, d]` with its newline, to `[number + 1, d]`."""

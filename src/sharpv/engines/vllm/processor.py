@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -41,8 +42,12 @@ class SharpVProcessor:
 
     info: Any
 
-    def _patches(self, processed: Mapping[str, Any]) -> Iterator[Tensor]:
-        """Yields `[n frames, f tokens, pixels]` of each video, about in [-1, 1]."""
+    def _videos(self, processed: Mapping[str, Any]) -> Iterator[tuple[int, int, Tensor]]:
+        """Yields of each video n, its frames as the LLM sees them, f, the tokens of each, and its pixels."""
+        raise NotImplementedError
+
+    def _patches(self, n: int, f: int, pixels: Tensor) -> Tensor:
+        """Returns the pixels under each token of a video, `[n, f, pixels]`, about in [-1, 1]."""
         raise NotImplementedError
 
     def _placeholders(self, video: Mapping[str, Any], number: int) -> list[int]:
@@ -58,8 +63,10 @@ class SharpVProcessor:
         if "video_embeds" in processed:
             raise InputError("got video_embeds, which cannot be pruned here: send the video itself")
         if "pixel_values_videos" in processed:
-            videos = list(self._patches(processed))
-            numbers = [(number_of_tokens(patches, options), patches.shape[:2].numel()) for patches in videos]
+            numbers = [
+                (number_of_tokens(n, f, options, partial(self._patches, n, f, pixels)), n * f)
+                for n, f, pixels in self._videos(processed)
+            ]
             processed[NUM_TOKENS] = torch.tensor(numbers)
         return processed
 
@@ -112,16 +119,17 @@ class QwenVideos:
 
     info: Any
 
-    def _patches(self, processed: Mapping[str, Any]) -> Iterator[Tensor]:
+    def _videos(self, processed: Mapping[str, Any]) -> Iterator[tuple[int, int, Tensor]]:
         merge = self.info.get_hf_config().vision_config.spatial_merge_size
-        pixels = processed["pixel_values_videos"]
+        grids = torch.as_tensor(processed["video_grid_thw"])
+        videos = processed["pixel_values_videos"].split(grids.prod(-1).tolist())
+        for pixels, (n, rows, cols) in zip(videos, grids.tolist(), strict=True):
+            yield n, rows * cols // merge**2, pixels
+
+    def _patches(self, n: int, f: int, pixels: Tensor) -> Tensor:
         if self.info.ctx.get_mm_config().mm_device_do_normalize:
             pixels = pixels.float() / 127.5 - 1
-        grids = torch.as_tensor(processed["video_grid_thw"])
-        for patches, (n, rows, cols) in zip(
-            pixels.split(grids.prod(-1).tolist()), grids.tolist(), strict=True
-        ):
-            yield patches.reshape(n, rows * cols // merge**2, -1)
+        return pixels.reshape(n, f, -1)
 
     def _placeholders(self, video: Mapping[str, Any], number: int) -> list[int]:
         return [self.info.get_hf_config().video_token_id] * number

@@ -1,6 +1,7 @@
 """How many tokens of a video stay, known before it is encoded, and which, known after."""
 
 import logging
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ __all__ = ["adaptive_number", "kept_tokens", "number_of_tokens"]
 logger = logging.getLogger(__name__)
 
 
-def number_of_tokens(patches: Tensor, options: Options) -> int:
+def number_of_tokens(n: int, f: int, options: Options, patches: Callable[[], Tensor]) -> int:
     """Says how many tokens of a video stay.
 
     vLLM lays out the prompt before it encodes the video, so the number cannot come from the features. A
@@ -24,16 +25,18 @@ def number_of_tokens(patches: Tensor, options: Options) -> int:
     features, and `gain` times their ratios for r.
 
     Args:
-        patches: `[n frames, f tokens, pixels]`, the pixels under each token, about in [-1, 1].
+        n: frames as the LLM sees them.
+        f: tokens per frame.
         options: of the request.
+        patches: gives the pixels under each token, `[n, f, pixels]`, about in [-1, 1]; called for `"auto"`
+            only, since it reads the whole video.
 
     Returns:
         At least 1, at most n f.
     """
-    n, f, _ = patches.shape
     if options.keep != AUTO:
         return max(token_budget(n, f, with_retention(options.rule, options.keep)), 1)
-    return max(adaptive_number(score(patches.float()).ratios, f, options.gain, options.rule), 1)
+    return max(adaptive_number(score(patches().float()).ratios, f, options.gain, options.rule), 1)
 
 
 def adaptive_number(ratios: Tensor, f: int, gain: float = 1.0, rule: SharpVConfig | None = None) -> int:
