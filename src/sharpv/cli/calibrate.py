@@ -28,6 +28,8 @@ def calibrate(
 
     Each clip is estimated with the gain that fits the others, and held against the adaptive mode.
     """
+    if len(clips) < 2:
+        raise typer.BadParameter("give at least 2, since the error is that of clips left out of the fit")
     from sharpv.config import SharpVConfig
     from sharpv.core.scores import score
     from sharpv.engines.vllm.estimate import Calibration, Sample, video_patches
