@@ -5,6 +5,7 @@ import typer
 import sharpv
 from sharpv.cli import output
 from sharpv.cli.ask import ask
+from sharpv.cli.batch import batch
 from sharpv.cli.bench import bench
 from sharpv.cli.compare import compare
 from sharpv.cli.demo import demo
@@ -44,7 +45,7 @@ def root(
     output.configure()
 
 
-for function in (demo, ask, inspect, compare, models, methods, doctor):
+for function in (demo, ask, inspect, batch, compare, models, methods, doctor):
     app.command()(command(function))
 app.command(name="eval")(command(evaluate))
 app.add_typer(bench, name="bench")
