@@ -6,6 +6,7 @@ long job of this one.
 
 import csv
 import json
+import logging
 import os
 import random
 import subprocess
@@ -18,6 +19,8 @@ import pytest
 from sharpv.tiny.clip import moving_square
 from sharpv.video import write_video
 from tests.cli.asking import refuse, run
+
+logger = logging.getLogger(__name__)
 
 ROWS = int(os.environ.get("SHARPV_BATCH_ROWS", "24"))
 KILLS = int(os.environ.get("SHARPV_BATCH_KILLS", "1"))
@@ -96,7 +99,7 @@ def test_times_of_every_phase(whole, manifest):
     assert all(ms > 0 for ms in line["milliseconds"].values())
 
 
-def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(whole, manifest, model, record_property):
+def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(whole, manifest, model):
     out, rng = manifest.parent / "killed.jsonl", random.Random()
     command = [
         sys.executable,
@@ -111,17 +114,27 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(whole, manifest
         *SHORT,
     ]
     for kill in range(1, KILLS + 1):
-        wait_for = ROWS * kill // (KILLS + 2)
+        # Also while models are loaded, where earlier runs got so far.
+        wait_for = rng.randint(1, ROWS // 2 * kill // KILLS)
         with subprocess.Popen([*command, "--workers", "2"], stderr=subprocess.DEVNULL) as process:
             while process.poll() is None and (not out.exists() or out.read_bytes().count(b"\n") < wait_for):
                 time.sleep(0.01)
-            time.sleep(rng.uniform(0, 0.2))
+            time.sleep(rng.uniform(0, 0.05))
             assert process.poll() is None
             process.kill()
-        record_property("lines at a kill", out.read_bytes().count(b"\n"))
+        logger.info("killed with %d of %d lines", out.read_bytes().count(b"\n"), ROWS)
     result = run(*command[3:], "--json")
     assert 0 < json.loads(result.stdout)["earlier"] < ROWS
     assert by_id(out) == whole
+
+
+def test_ctrl_c_says_that_the_job_can_go_on(manifest, model, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sharpv.batch.job.run", interrupted)
+    result = run("batch", manifest, "-o", tmp_path / "out.jsonl", "-m", model, ok=130)
+    assert "the same command goes on from there" in result.stderr
 
 
 def test_a_finished_job_loads_nothing_and_shows_how_it_stands(whole, manifest, model):
@@ -169,6 +182,13 @@ def test_what_is_refused_before_a_model_is_loaded(tmp_path, manifest):
     assert "No such file" in refuse("batch", tmp_path / "m.jsonl", "-o", tmp_path / "out.jsonl")
     assert "cannot use" in refuse("batch", manifest, "-o", tmp_path / "no" / "out.jsonl")
     assert "cannot use device" in refuse("batch", manifest, "-o", tmp_path / "o.jsonl", "--device", "cuda:99")
+
+
+def test_ray_that_is_not_installed(tmp_path, manifest, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "sharpv.engines.ray", raising=False)
+    options = ("-o", tmp_path / "out.jsonl", "--ray-address", "auto")
+    assert "pip install 'sharpv[ray]'" in refuse("batch", manifest, *options)
 
 
 def test_a_model_that_is_not_there(tmp_path, manifest):

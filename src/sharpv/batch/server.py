@@ -87,14 +87,20 @@ class ServedModel:
         start = time.perf_counter()
         headers, found = self._post(self._request(clip, row.question))
         milliseconds = 1000 * (time.perf_counter() - start)
+        before, kept = (
+            _number(headers, "x-sharpv-video-tokens"),
+            _number(headers, "x-sharpv-video-tokens-kept"),
+        )
+        read = found["usage"]["prompt_tokens"]
         return Line(
             id=row.id,
             video=row.video,
             question=row.question,
             answer=(found["choices"][0]["message"]["content"] or "").strip(),
-            prompt_tokens_kept=found["usage"]["prompt_tokens"],
-            video_tokens=_number(headers, "x-sharpv-video-tokens"),
-            video_tokens_kept=_number(headers, "x-sharpv-video-tokens-kept"),
+            prompt_tokens=None if before is None or kept is None else read + before - kept,
+            prompt_tokens_kept=read,
+            video_tokens=before,
+            video_tokens_kept=kept,
             milliseconds={"request": milliseconds},
         )
 

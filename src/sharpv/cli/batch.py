@@ -34,6 +34,8 @@ from sharpv.cli.settings import is_given, is_toy, pruning_or_dense, sampling
 
 if TYPE_CHECKING:
     from sharpv.batch.job import Summary
+    from sharpv.batch.pool import Pool
+    from sharpv.cli.batch_plan import Place, Plan
 
 __all__ = ["batch"]
 
@@ -133,38 +135,38 @@ def batch(
     if engine == "vllm":
         plan = served(url, model, settings.retention, max_new_tokens)
     else:
-        plan = loaded(
-            model,
-            place.device,
-            config=settings,
-            method=method,
-            sampling=rule,
-            max_side=max_side,
-            max_new_tokens=max_new_tokens,
-            dtype=dtype,
-            device=device,
-        )
-        if is_toy(model):
-            output.progress((NO_MODEL if model is None else "") + TOY.format(model or "the toy in the box"))
-    from sharpv.batch.job import run
-
-    try:
-        summary = run(
-            manifest,
-            output_file,
-            plan.settings,
-            lambda: place.pool(plan.engine),
-            ordered=ordered,
-            retry_errors=retry_errors,
-            log=output.progress,
-        )
-    except KeyboardInterrupt:
-        output.progress(f"what is done stands in {output_file}: the same command goes on from there")
-        raise
+        how = {"method": method, "max_new_tokens": max_new_tokens, "dtype": dtype, "device": device}
+        plan = loaded(model, place.device, config=settings, sampling=rule, max_side=max_side, **how)
+    notice = _toy_notice(model) if engine == "transformers" and is_toy(model) else None
+    summary = _run(manifest, output_file, plan, place, notice, ordered, retry_errors)
     if json:
         output.result({"schema_version": SCHEMA_VERSION, "output": str(output_file), **summary.to_dict()})
     else:
         _show(output_file, summary)
+
+
+def _run(
+    manifest: Path, out: Path, plan: "Plan", place: "Place", notice: str | None, ordered: bool, retry: bool
+) -> "Summary":
+    """Runs the job; the notice is given where models are opened."""
+    from sharpv.batch.job import run
+
+    def pool() -> "Pool":
+        if notice is not None:
+            output.progress(notice)
+        return place.pool(plan.engine)
+
+    try:
+        return run(
+            manifest, out, plan.settings, pool, ordered=ordered, retry_errors=retry, log=output.progress
+        )
+    except KeyboardInterrupt:
+        output.progress(f"what is done stands in {out}: the same command goes on from there")
+        raise
+
+
+def _toy_notice(model: str | None) -> str:
+    return (NO_MODEL if model is None else "") + TOY.format(model or "the toy in the box")
 
 
 def _check_options(ctx: typer.Context, engine: str) -> None:
