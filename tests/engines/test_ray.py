@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,6 +13,8 @@ import pytest
 
 from sharpv.batch.job import run
 from sharpv.errors import InputError
+from sharpv.tiny.clip import moving_square
+from sharpv.video import write_video
 from tests.batch.fakes import SETTINGS, Fake, by_id, job, lines, write_rows
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (the extra ray)")
@@ -68,6 +72,17 @@ def test_clips_are_read_while_the_model_works(cluster, tmp_path):
     spans = [json.loads(line["notes"][0]) for line in lines(out)]
     asks = [span["ask"] for span in spans]
     assert any(a[0] < span["read"][1] and span["read"][0] < a[1] for a in asks for span in spans)
+
+
+def test_the_command_says_the_same_as_without_ray(tmp_path):
+    rows = write_rows(tmp_path / "rows.jsonl", 4, r2="none")
+    write_video(moving_square(frames=8, height=64, width=64), tmp_path / "clip.mp4", fps=4)
+    command = [sys.executable, "-m", "sharpv.cli", "batch", rows, "--max-new-tokens", "2", "--json", "-o"]
+    subprocess.run([*command, tmp_path / "here.jsonl"], check=True, capture_output=True)
+    ray_command = [*command, tmp_path / "ray.jsonl", "--ray-address", "local"]
+    said = subprocess.run(ray_command, check=True, capture_output=True, text=True)
+    assert json.loads(said.stdout)["errors"] == 1
+    assert by_id(tmp_path / "ray.jsonl") == by_id(tmp_path / "here.jsonl")
 
 
 def test_without_a_cluster_it_says_how_to_start_one(monkeypatch):

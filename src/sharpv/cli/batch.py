@@ -1,7 +1,9 @@
 """`sharpv batch`: questions about thousands of clips, in a job that survives bad clips and kills."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -156,10 +158,11 @@ def _run(
             output.progress(notice)
         return place.pool(plan.engine)
 
+    how: dict[str, Any] = {"ordered": ordered, "retry_errors": retry, "log": output.progress}
     try:
-        return run(
-            manifest, out, plan.settings, pool, ordered=ordered, retry_errors=retry, log=output.progress
-        )
+        # Ray prints there what its daemons report, and only the result belongs there.
+        with redirect_stdout(sys.stderr):
+            return run(manifest, out, plan.settings, pool, **how)
     except KeyboardInterrupt:
         output.progress(f"what is done stands in {out}: the same command goes on from there")
         raise
