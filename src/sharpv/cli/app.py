@@ -5,6 +5,7 @@ import typer
 import sharpv
 from sharpv.cli import output
 from sharpv.cli.ask import ask
+from sharpv.cli.batch import batch
 from sharpv.cli.bench import bench
 from sharpv.cli.calibrate import calibrate
 from sharpv.cli.compare import compare
@@ -46,7 +47,7 @@ def root(
     output.configure()
 
 
-for function in (demo, ask, inspect, compare, models, methods, doctor, calibrate):
+for function in (demo, ask, inspect, batch, compare, models, methods, doctor, calibrate):
     app.command()(command(function))
 app.command(name="eval")(command(evaluate))
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(command(serve))

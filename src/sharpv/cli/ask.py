@@ -1,8 +1,6 @@
 """`sharpv ask`: a question about a clip, answered by a video LLM that reads only what carries news."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,8 +29,7 @@ from sharpv.cli.options import (
     SpatialWeight,
     Threshold,
 )
-from sharpv.cli.settings import pruning, sampling
-from sharpv.config import SharpVConfig
+from sharpv.cli.settings import pruning_or_dense, sampling
 
 if TYPE_CHECKING:
     from sharpv.report import Report
@@ -84,7 +81,7 @@ def ask(
         "min_tokens_per_frame": min_tokens_per_frame,
         "memory_threshold": memory_threshold,
     }
-    settings = _settings(config, given, no_memory=no_memory, dense=dense)
+    settings = pruning_or_dense(config, given, no_memory=no_memory, dense=dense)
     clip, loaded = open_clip_and_model(video, model, sampling(frames, fps, model), dtype=dtype, device=device)
     from sharpv.hf.ask import ask as ask_model
 
@@ -97,17 +94,6 @@ def ask(
     else:
         output.answer(output.printable(answered.text))
         output.progress(_summary(answered.report))
-
-
-def _settings(path: Path | None, given: Mapping[str, Any], *, no_memory: bool, dense: bool) -> SharpVConfig:
-    """Builds the configuration, also of the dense model."""
-    if not dense:
-        return pruning(path, given, no_memory=no_memory)
-    if no_memory or path or any(value is not None for value in given.values()):
-        raise typer.BadParameter(
-            "prunes nothing, so no other pruning option goes with it", param_hint="--dense"
-        )
-    return SharpVConfig(retention=1.0, memory_threshold=None)
 
 
 def _result(

@@ -12,7 +12,7 @@ from sharpv.cli import output
 from sharpv.cli.agreement import evaluate_clips
 from sharpv.cli.eval_show import show, show_contest
 from sharpv.cli.options import Debug, Device, Json, Model, Seed, Size, Split
-from sharpv.cli.settings import listed
+from sharpv.cli.settings import is_given, listed
 from sharpv.config import SharpVConfig
 from sharpv.tiny.load import TOY_PREFIX
 
@@ -199,7 +199,7 @@ def _refuse_idle(ctx: typer.Context, suite: str, *, contest: bool, other: bool) 
     if contest or other:
         idle["--condition"] = CONDITIONS_ONLY
     for needed, names in idle.items():
-        given = [name for name in names if _is_given(ctx, name)]
+        given = [name for name in names if is_given(ctx, name)]
         if given:
             options = ", ".join(
                 "CLIP" if name == "clips" else f"--{name.replace('_', '-')}" for name in given
@@ -214,12 +214,6 @@ def _check_frames(frames: int) -> None:
     low, high = FRAMES
     if not low <= frames <= high:
         raise typer.BadParameter(f"{frames} is not in the range {low} to {high}", param_hint="'--frames'")
-
-
-def _is_given(ctx: typer.Context, name: str) -> bool:
-    source = ctx.get_parameter_source(name)
-    # By its name: the class is typer's own copy of click's, or click's, by the release.
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def _conditions(names: Sequence[str], retention: float, threshold: float) -> "tuple[Condition, ...]":

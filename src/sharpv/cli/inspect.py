@@ -22,6 +22,7 @@ from sharpv.cli.options import (
     Frames,
     Json,
     MaxNewTokens,
+    MaxSide,
     MemoryThreshold,
     MinTokens,
     Model,
@@ -60,10 +61,6 @@ Output = Annotated[
 ]
 AllFrames = Annotated[
     bool, typer.Option("--all-frames", help="Of the *.mp4: all frames of the clip, not only those read.")
-]
-MaxSide = Annotated[
-    int | None,
-    typer.Option(min=1, help="Scale frames down to this longer side as they are read, to save memory."),
 ]
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "Frames",
     "Json",
     "MaxNewTokens",
+    "MaxSide",
     "MemoryThreshold",
     "Method",
     "MinTokens",
@@ -49,6 +50,10 @@ Frames = Annotated[
     int | None, typer.Option(min=1, help="Frames to read, evenly spread. [default: 32; for the toy 8]")
 ]
 Fps = Annotated[float | None, typer.Option(help="Frames to read per second, instead of --frames.")]
+MaxSide = Annotated[
+    int | None,
+    typer.Option(min=1, help="Scale frames down to this longer side as they are read, to save memory."),
+]
 
 Split = Annotated[str, typer.Option(help="train, validation, test or combinations.")]
 Seed = Annotated[

@@ -12,7 +12,7 @@ from sharpv.tiny.load import TOY_PREFIX
 if TYPE_CHECKING:
     from sharpv.video import Sampling
 
-__all__ = ["is_toy", "listed", "pruning", "sampling"]
+__all__ = ["is_given", "is_toy", "listed", "pruning", "pruning_or_dense", "sampling"]
 
 TOY_FRAMES = 8
 
@@ -40,6 +40,23 @@ def pruning(path: Path | None, given: Mapping[str, Any], *, no_memory: bool = Fa
         return SharpVConfig.from_dict(_from_file(path) | values)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def pruning_or_dense(
+    path: Path | None, given: Mapping[str, Any], *, no_memory: bool, dense: bool
+) -> SharpVConfig:
+    """Builds the configuration as `pruning` does, or that of the dense model.
+
+    Raises:
+        typer.BadParameter: what the user got wrong.
+    """
+    if not dense:
+        return pruning(path, given, no_memory=no_memory)
+    if no_memory or path or any(value is not None for value in given.values()):
+        raise typer.BadParameter(
+            "prunes nothing, so no other pruning option goes with it", param_hint="--dense"
+        )
+    return SharpVConfig(retention=1.0, memory_threshold=None)
 
 
 def _share(text: str) -> float:
@@ -85,6 +102,13 @@ def sampling(frames: int | None, fps: float | None, model: str | None) -> "Sampl
 def is_toy(model: str | None) -> bool:
     """Whether `--model` names a toy in the box, as it does where it is left out."""
     return model is None or model.startswith(TOY_PREFIX)
+
+
+def is_given(ctx: typer.Context, name: str) -> bool:
+    """Whether a parameter stands on the command line."""
+    source = ctx.get_parameter_source(name)
+    # By its name: the class is typer's own copy of click's, or click's, by the release.
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def listed(text: str) -> list[str]:

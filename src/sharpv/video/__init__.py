@@ -2,6 +2,7 @@
 
 from sharpv.video.read import Video, read_video
 from sharpv.video.sample import Sampling, sample_indices
+from sharpv.video.source import open_source
 from sharpv.video.stream import VideoStream, stream_video
 from sharpv.video.write import write_video
 
@@ -9,6 +10,7 @@ __all__ = [
     "Sampling",
     "Video",
     "VideoStream",
+    "open_source",
     "read_video",
     "sample_indices",
     "stream_video",

@@ -1,0 +1,113 @@
+"""A model that costs nothing, a job with it, and rows to answer."""
+
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sharpv.batch.job import Summary, run
+from sharpv.batch.line import Line
+from sharpv.batch.manifest import Row
+from sharpv.batch.processes import Processes
+from sharpv.errors import InputError, VideoError
+
+SETTINGS = {"model": "fake"}
+
+
+@dataclass(frozen=True)
+class Fake:
+    """Answers with the question in capitals; what a clip is called says what becomes of it.
+
+    Attributes:
+        seconds: that reading takes, and an answer.
+        folder: where each worker leaves a file named by its process, and each death a mark.
+        broken: whether it cannot be opened.
+    """
+
+    seconds: float = 0.0
+    folder: str | None = None
+    broken: str = ""
+
+    def open(self, worker: int, workers: int) -> "FakeModel":
+        if self.broken == "refuses":
+            raise InputError("no such model: take another")
+        if self.broken == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.folder is not None:
+            (Path(self.folder) / f"{os.getpid()}.pid").touch()
+        return FakeModel(self)
+
+
+class FakeModel:
+    def __init__(self, fake: Fake) -> None:
+        self._fake, self._lost = fake, False
+
+    def read(self, source: str) -> tuple[str, tuple[float, float]]:
+        name = Path(source).stem
+        if name == "bad":
+            raise VideoError(f"cannot read {source!r}: it is bad")
+        if name == "fatal" or (name == "once" and self._first_time()):
+            os.kill(os.getpid(), signal.SIGKILL)
+        start = time.monotonic()
+        time.sleep(self._fake.seconds)
+        return name, (start, time.monotonic())
+
+    def ask(self, clip: tuple[str, tuple[float, float]], row: Row) -> Line:
+        name, read = clip
+        start = time.monotonic()
+        time.sleep(self._fake.seconds)
+        self._lost = name == "lost" and self._first_time()
+        if name == "odd" or self._lost:
+            raise RuntimeError("an odd thing")
+        return Line(
+            id=row.id,
+            video=row.video,
+            question=row.question,
+            answer=row.question.upper(),
+            milliseconds={"decode": 1.0},
+            notes=(json.dumps({"read": read, "ask": (start, time.monotonic())}),),
+        )
+
+    def lost(self) -> bool:
+        return self._lost
+
+    def _first_time(self) -> bool:
+        mark = Path(str(self._fake.folder)) / "mark"
+        new = not mark.exists()
+        mark.touch()
+        return new
+
+
+def write_rows(path: Path, count: int, **videos: str) -> Path:
+    """Writes a manifest of JSON lines; `r3="bad"` gives the row of that id another clip than its own."""
+    names = [f"r{number}" for number in range(count)]
+    rows = [
+        {"id": name, "video": f"{videos.get(name, 'clip')}.mp4", "question": f"what {name}"} for name in names
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def job(manifest: Path, out: Path, fake: Fake = Fake(), workers: int = 1, **options) -> Summary:
+    return run(manifest, out, SETTINGS, lambda: Processes(fake, workers), **options)
+
+
+def lines(out: Path) -> list[dict]:
+    return [json.loads(line) for line in out.read_text().splitlines()]
+
+
+def by_id(out: Path) -> dict[str, dict]:
+    """Lines by id, each once, without what differs from run to run."""
+    found = lines(out)
+    kept = {
+        line["id"]: {k: v for k, v in line.items() if k not in ("milliseconds", "notes")} for line in found
+    }
+    assert len(kept) == len(found)
+    return kept
+
+
+if __name__ == "__main__":
+    job(Path(sys.argv[1]), Path(sys.argv[2]), Fake(seconds=0.01), workers=2, ordered=True)

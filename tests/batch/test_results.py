@@ -1,0 +1,131 @@
+"""Nothing that an output holds is lost, mixed up or written over."""
+
+import errno
+import json
+
+import pytest
+
+import sharpv
+from sharpv.batch.job import check_manifest
+from sharpv.batch.results import Results
+from tests.batch.fakes import SETTINGS, job, lines, write_rows
+
+
+@pytest.fixture
+def rows(tmp_path):
+    return write_rows(tmp_path / "rows.jsonl", 5)
+
+
+@pytest.fixture
+def out(tmp_path, rows):
+    """A finished output."""
+    job(rows, tmp_path / "out.jsonl", ordered=True)
+    return tmp_path / "out.jsonl"
+
+
+def opened(rows, out, settings=SETTINGS) -> Results:
+    return Results(out, check_manifest(rows), settings)
+
+
+@pytest.mark.parametrize("cut", [1, 20, 60])
+def test_half_a_line_is_cut_off_and_asked_again(rows, out, cut):
+    whole = out.read_bytes()
+    out.write_bytes(whole[:-cut])
+    with opened(rows, out) as results:
+        assert results.done == 4
+        assert whole.startswith(out.read_bytes())
+    assert job(rows, out).earlier == 4
+    assert [line["id"] for line in lines(out)] == [f"r{number}" for number in range(5)]
+
+
+def test_a_second_run_is_refused_while_the_first_goes_on(rows, out):
+    with opened(rows, out), pytest.raises(sharpv.InputError, match="another run is writing"):
+        opened(rows, out)
+    opened(rows, out).__exit__()
+
+
+def test_other_settings_are_named_and_refused(rows, out):
+    before = out.read_bytes()
+    with pytest.raises(sharpv.InputError, match=r"\(frames was None, is 8; model was 'fake', is 'other'\)"):
+        opened(rows, out, {"model": "other", "frames": 8})
+    assert out.read_bytes() == before
+    assert job(rows, out).earlier == 5
+
+
+def test_settings_of_a_run_that_answered_nothing_do_not_count(rows, tmp_path):
+    opened(rows, tmp_path / "new.jsonl", {"model": "other"}).__exit__()
+    job(rows, tmp_path / "new.jsonl")
+    assert json.loads((tmp_path / "new.jsonl.settings.json").read_text()) == SETTINGS
+
+
+def test_a_file_of_something_else_is_left_alone(rows, tmp_path):
+    (tmp_path / "letter.jsonl").write_text("dear")
+    with pytest.raises(sharpv.InputError, match="holds something else"):
+        opened(rows, tmp_path / "letter.jsonl")
+    assert (tmp_path / "letter.jsonl").read_text() == "dear"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["letter.jsonl", "rows.jsonl"]
+    with pytest.raises(sharpv.InputError, match="holds something else"):
+        opened(rows, rows)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{}", "line 6 of .* is no line of a batch"),
+        ("[1]", "line 6 of .* is no line of a batch"),
+        ("what", "line 6 of .* is no line of a batch"),
+        ('{"id": "x", "video": "v", "question": "q", "error": null}', "'x', which the manifest has not"),
+        ('{"id": "r1", "video": "v", "question": "q", "error": null}', "'r1' again"),
+    ],
+)
+def test_a_damaged_output_is_refused(rows, out, line, reason):
+    with out.open("a") as file:
+        file.write(line + "\n")
+    before = out.read_bytes()
+    with pytest.raises(sharpv.InputError, match=reason):
+        opened(rows, out)
+    assert out.read_bytes() == before
+
+
+def test_an_id_that_asks_something_else_now_is_refused(rows, out):
+    rows.write_text(rows.read_text().replace("what r2", "why r2"))
+    with pytest.raises(sharpv.InputError, match="'r2' with another video or question"):
+        opened(rows, out)
+
+
+def test_damaged_settings_are_refused(rows, out):
+    out.with_name("out.jsonl.settings.json").write_text("[")
+    with pytest.raises(sharpv.InputError, match="cannot read the settings"):
+        opened(rows, out)
+
+
+def test_a_full_disk_ends_the_run_and_loses_nothing(rows, out):
+    out.write_bytes(b"".join(out.read_bytes().splitlines(keepends=True)[:3]))
+
+    class Full:
+        def __init__(self, file):
+            self.seek, self.close, self._file = file.seek, file.close, file
+
+        def write(self, data: bytes) -> int:
+            self._file.write(data[:30])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with opened(rows, out) as results:
+        results._file = Full(results._file)
+        with pytest.raises(sharpv.InputError, match="No space left on device; make room"):
+            results.add(3, {"id": "r3", "video": "clip.mp4", "question": "what r3", "error": None})
+    assert job(rows, out).earlier == 3
+    assert len(lines(out)) == 5
+
+
+def test_a_kill_while_lines_are_put_in_order_leaves_them_whole(rows, out, monkeypatch):
+    whole = out.read_bytes()
+    mixed = b"".join(reversed(whole.splitlines(keepends=True)))
+    out.write_bytes(mixed)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", lambda file: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            job(rows, out, ordered=True)
+    assert out.read_bytes() == mixed
+    job(rows, out, ordered=True)
+    assert out.read_bytes() == whole
