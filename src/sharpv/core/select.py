@@ -10,7 +10,7 @@ from sharpv.core.eager import eager
 from sharpv.core.scores import Scores, score
 from sharpv.errors import InputError
 
-__all__ = ["RATIO_UNITS", "keep_mask", "select", "share_tokens", "token_counts", "top_mask"]
+__all__ = ["RATIO_UNITS", "keep_mask", "select", "share_tokens", "token_budget", "token_counts", "top_mask"]
 
 # r is known to this: a ratio that is a round number but for float32's rounding must not cost or gain a token.
 RATIO_TOLERANCE = 1e-5
@@ -124,10 +124,19 @@ def token_counts(scores: Scores, config: SharpVConfig) -> Tensor:
     elif config.retention == "adaptive":
         counts = ((scores.ratios.double() - RATIO_TOLERANCE) * f).ceil().long()
     else:
-        total = max(round(config.retention * n * f), n * least)
+        total = token_budget(n, f, config)
         weights = (scores.ratios.double() * RATIO_UNITS).round().long().tolist()
         counts = torch.tensor(share_tokens(total, weights, least, f), device=scores.ratios.device)
     return counts.clamp(least, f)
+
+
+def token_budget(n: int, f: int, config: SharpVConfig) -> int:
+    """Says how many tokens of n frames of f tokens a float `retention` keeps, before `bucket` adds to them.
+
+    It needs no features: `round(retention n f)`, and at least `min_tokens_per_frame` per frame.
+    """
+    least = min(config.min_tokens_per_frame, f)
+    return max(round(float(config.retention) * n * f), n * least)
 
 
 def _fill_bucket(mask: Tensor, importance: Tensor, bucket: int) -> Tensor:

@@ -1,0 +1,1 @@
+"""SharpV inside engines that serve models."""

@@ -1,0 +1,305 @@
+"""`sharpv serve`, on loopback, asked by the OpenAI package."""
+
+import base64
+import http.server
+import io
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sharpv.video import write_video
+from tests.engines.vllm.toys import clip
+
+REASON = "vLLM is not installed: run `make test-vllm`"
+STARTING_S = 240
+FRAMES = 32
+# The clip lasts 4 s, of which vLLM reads 2 frames per second; the toy sees pairs of them, of 4 x 4 tokens.
+N, F = 4, 16
+DEFAULT_KEEP = 0.25
+EXTRA = (
+    *("--max-model-len", "600", "--max-num-seqs", "8", "--dtype", "float32", "--enforce-eager"),
+    *("--limit-mm-per-prompt", '{"video": 2, "image": 1}', "--served-model-name", "toy"),
+)
+
+
+def budget(keep, n=N):
+    return max(round(keep * n * F), n)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """`sharpv serve` in a process of its own, and a client of it."""
+
+    def __init__(self, model, log, *options):
+        openai = pytest.importorskip("openai", reason=REASON)
+        self.port = free_port()
+        self.log = log
+        command = [sys.executable, "-m", "sharpv.cli", "serve", str(model), "--port", str(self.port)]
+        self.process = subprocess.Popen(
+            [*command, "--keep", str(DEFAULT_KEEP), *options, *EXTRA],
+            stdout=log.open("w"),
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"},
+            start_new_session=True,
+        )
+        self.client = openai.OpenAI(
+            base_url=f"http://127.0.0.1:{self.port}/v1", api_key="none", max_retries=0, timeout=120
+        )
+
+    @property
+    def completions(self):
+        return self.client.chat.completions
+
+    def wait(self):
+        for _ in range(STARTING_S):
+            if self.process.poll() is not None:
+                break
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return self
+            time.sleep(1)
+        raise RuntimeError(f"the server did not start: {self.log.read_text()[-3000:]}")
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(30)
+
+    def ask(self, url, keep=None, **options):
+        extra = {} if keep is None else {"mm_processor_kwargs": {"sharpv_keep": keep}}
+        parts = [{"type": "text", "text": "What happens?"}]
+        if url is not None:
+            parts.insert(0, {"type": "video_url", "video_url": {"url": url}})
+        return self.completions.create(
+            model="toy",
+            messages=[{"role": "user", "content": parts}],
+            max_tokens=4,
+            temperature=0,
+            extra_body=extra,
+            **options,
+        )
+
+
+def serving(checkpoint, tmp_path_factory, *options):
+    pytest.importorskip("vllm", reason=REASON)
+    server = Server(checkpoint("qwen2_5_vl"), tmp_path_factory.mktemp("server") / "log", *options)
+    try:
+        yield server.wait()
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def server(checkpoint, tmp_path_factory):
+    yield from serving(checkpoint, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def open_server(server, checkpoint, tmp_path_factory):
+    """One that fetches from private addresses, too."""
+    server.stop()
+    yield from serving(checkpoint, tmp_path_factory, "--allow-private-media")
+
+
+@pytest.fixture(scope="module")
+def mp4(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clips") / "clip.mp4"
+    write_video(clip("cut", FRAMES), path, fps=8)
+    return path
+
+
+def data_url(content, kind="video/mp4"):
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+@pytest.fixture(scope="module")
+def url(mp4):
+    return data_url(mp4.read_bytes())
+
+
+def text_tokens(server, url):
+    return server.ask(url, 1.0).usage.prompt_tokens - N * F
+
+
+@pytest.mark.parametrize("keep", [None, 0.5, 0.12, 0.01])
+def test_the_usage_counts_the_tokens_that_were_kept(server, url, keep):
+    answer = server.ask(url, keep)
+    assert answer.choices[0].message.content is not None
+    kept = budget(DEFAULT_KEEP if keep is None else keep)
+    assert answer.usage.prompt_tokens == text_tokens(server, url) + kept
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_headers_say_the_tokens_before_and_after(server, url, stream):
+    parts = [{"type": "video_url", "video_url": {"url": url}}] * 2 + [{"type": "text", "text": "What?"}]
+    answer = server.completions.with_raw_response.create(
+        model="toy", messages=[{"role": "user", "content": parts}], max_tokens=2, stream=stream
+    )
+    assert answer.headers["x-sharpv-video-tokens"] == str(2 * N * F)
+    assert answer.headers["x-sharpv-video-tokens-kept"] == str(2 * budget(DEFAULT_KEEP))
+
+
+def test_an_answer_without_videos_has_no_such_headers(server):
+    answer = server.completions.with_raw_response.create(
+        model="toy", messages=[{"role": "user", "content": "What?"}], max_tokens=2
+    )
+    assert "x-sharpv-video-tokens" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mm_processor_kwargs": {"sharpv_keep": 0.5, "fps": 30}},
+        {"mm_processor_kwargs": {"sharpv_request": "mine"}},
+        {"mm_processor_kwargs": "all"},
+        {"media_io_kwargs": {"video": {"num_frames": 10000}}},
+    ],
+)
+def test_other_options_of_the_processor_are_refused(server, url, options):
+    import openai  # noqa: PLC0415
+
+    parts = [{"type": "video_url", "video_url": {"url": url}}]
+    with pytest.raises(openai.BadRequestError, match=r"takes sharpv_keep|give an object"):
+        server.completions.create(
+            model="toy", messages=[{"role": "user", "content": parts}], max_tokens=2, extra_body=options
+        )
+
+
+def test_auto_keeps_more_of_noise_than_of_a_still(server, tmp_path):
+    counts = []
+    for kind in ("still", "noise"):
+        write_video(clip(kind, FRAMES), tmp_path / f"{kind}.mp4", fps=8)
+        answer = server.ask(data_url((tmp_path / f"{kind}.mp4").read_bytes()), "auto")
+        counts.append(answer.usage.prompt_tokens)
+    assert counts[0] < counts[1]
+
+
+def test_a_stream_says_the_same(server, url):
+    whole = server.ask(url)
+    chunks = list(server.ask(url, stream=True, stream_options={"include_usage": True}))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == whole.choices[0].message.content
+    assert chunks[-1].usage.prompt_tokens == whole.usage.prompt_tokens
+
+
+def test_frames_as_jpeg_are_a_video(server):
+    frames = []
+    for frame in clip("noise", FRAMES):
+        buffer = io.BytesIO()
+        Image.fromarray(frame).save(buffer, "JPEG")
+        frames.append(base64.b64encode(buffer.getvalue()).decode())
+    answer = server.ask(f"data:video/jpeg;base64,{','.join(frames)}", 0.5)
+    dense = server.ask(f"data:video/jpeg;base64,{','.join(frames)}", 1.0)
+    # Without a clock, all frames are read.
+    n = FRAMES // 2
+    assert dense.usage.prompt_tokens - answer.usage.prompt_tokens == n * F - budget(0.5, n)
+
+
+def refused(server, url, keep=None):
+    """Returns the message of an error of the client."""
+    import openai  # noqa: PLC0415
+
+    with pytest.raises(openai.APIStatusError) as caught:
+        server.ask(url, keep)
+    assert 400 <= caught.value.status_code < 500, caught.value
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("keep", [0, 1.5, "much", [0.5]])
+def test_a_bad_share_is_refused_with_what_is_accepted(server, url, keep):
+    assert "give a number in (0, 1], or 'auto'" in refused(server, url, keep)
+
+
+def test_files_of_the_server_are_refused(server, mp4):
+    assert "reads no files" in refused(server, f"file://{mp4}")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "10.0.0.1", "169.254.169.254", "[::1]"])
+def test_addresses_that_are_not_public_are_refused(server, host):
+    assert "is not public" in refused(server, f"http://{host}:9/clip.mp4")
+
+
+def corrupt(mp4):
+    return data_url(np.random.default_rng(0).bytes(4000))
+
+
+def truncated(mp4):
+    return data_url(mp4.read_bytes()[:200])
+
+
+def empty(mp4):
+    return "data:video/mp4;base64,"
+
+
+@pytest.mark.parametrize("broken", [corrupt, truncated, empty])
+def test_a_video_that_cannot_be_read_is_refused(server, mp4, broken):
+    assert "cannot read the media" in refused(server, broken(mp4))
+
+
+def test_a_video_that_is_too_long_for_the_model_is_refused(server, tmp_path):
+    write_video(clip("noise", FRAMES).repeat(2, 1).repeat(2, 2), tmp_path / "large.mp4", fps=8)
+    two = data_url((tmp_path / "large.mp4").read_bytes())
+    import openai  # noqa: PLC0415
+
+    parts = [{"type": "video_url", "video_url": {"url": two}}] * 2 + [{"type": "text", "text": "x" * 500}]
+    with pytest.raises(openai.BadRequestError, match="600"):
+        server.completions.create(
+            model="toy",
+            messages=[{"role": "user", "content": parts}],
+            max_tokens=4,
+            extra_body={"mm_processor_kwargs": {"sharpv_keep": 1.0}},
+        )
+
+
+def test_many_at_once_some_of_them_broken(server, mp4, url):
+    import openai  # noqa: PLC0415
+
+    alone = {keep: server.ask(url, keep) for keep in (0.12, 0.5)}
+
+    def one(i):
+        try:
+            return server.ask(corrupt(mp4) if i % 4 == 3 else url, (0.12, 0.5)[i % 2])
+        except openai.APIStatusError as error:
+            return error
+
+    with ThreadPoolExecutor(32) as pool:
+        answers = list(pool.map(one, range(32)))
+    for i, answer in enumerate(answers):
+        if i % 4 == 3:
+            assert 400 <= answer.status_code < 500
+        else:
+            expected = alone[(0.12, 0.5)[i % 2]]
+            assert answer.choices[0].message.content == expected.choices[0].message.content
+            assert answer.usage.prompt_tokens == expected.usage.prompt_tokens
+    assert server.ask(None).choices[0].message.content is not None
+    assert server.process.poll() is None
+
+
+def test_a_server_that_may_fetches_from_private_addresses(open_server, mp4, url):
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(mp4.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as files:
+        thread = threading.Thread(target=files.serve_forever, daemon=True)
+        thread.start()
+        address = f"http://127.0.0.1:{files.server_address[1]}/"
+        fetched = open_server.ask(address + "clip.mp4")
+        missing = refused(open_server, address + "none.mp4")
+        files.shutdown()
+    assert fetched.usage.prompt_tokens == open_server.ask(url).usage.prompt_tokens
+    assert "404" in missing
