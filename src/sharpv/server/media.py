@@ -24,7 +24,7 @@ from sharpv.video.clip import open_clip
 from sharpv.video.clock import read_clock
 from sharpv.video.index import index_packets
 
-__all__ = ["Access", "Medium", "load"]
+__all__ = ["Access", "Medium", "check", "load"]
 
 JPEGS = "data:video/jpeg;base64,"
 """What begins a URL of single frames, which have commas between them."""
@@ -62,6 +62,23 @@ class Access:
     folder: str | None = None
 
 
+def check(medium: Medium, access: Access) -> None:
+    """Checks what can be told of a medium without looking at it.
+
+    Raises:
+        InputError: it would be refused.
+    """
+    if medium.path is not None:
+        return
+    scheme, head = _scheme(medium.url), medium.url[:60]
+    if scheme == "file" and access.folder is None:
+        raise InputError("got a file: URL: the server reads no files of its own; send the data")
+    if scheme not in ("http", "https", "data", "file"):
+        raise InputError(f"got the URL {head!r}: give http, https, or data: with base64")
+    if scheme == "data" and not medium.url.partition(",")[0].lower().endswith(";base64"):
+        raise InputError(f"got the data URL {head!r}: it must be base64")
+
+
 def load(media: Sequence[Medium], sampling: Sampling, access: Access) -> list[Video | Image]:
     """Reads the media of a request, in their order.
 
@@ -72,6 +89,7 @@ def load(media: Sequence[Medium], sampling: Sampling, access: Access) -> list[Vi
     budget = _Budget(access.limits)
     loaded: list[Video | Image] = []
     for medium in media:
+        check(medium, access)
         if medium.kind == "video" and medium.url[: len(JPEGS)].lower() == JPEGS:
             loaded.append(_frames(medium.url[len(JPEGS) :], budget))
             continue
@@ -117,32 +135,29 @@ class _Budget:
 
 @contextmanager
 def _opened(medium: Medium, access: Access) -> Iterator[BinaryIO]:
-    scheme = urlsplit(medium.url[:1000]).scheme.lower()
+    scheme = _scheme(medium.url)
     if medium.path is not None:
         with open(medium.path, "rb") as uploaded:
             yield uploaded
     elif scheme == "data":
-        header, _, payload = medium.url.partition(",")
-        if not header.lower().endswith(";base64"):
-            raise InputError(f"got the data URL {header[:60]!r}: it must be base64")
-        yield io.BytesIO(_from_base64(payload))
+        yield io.BytesIO(_from_base64(medium.url.partition(",")[2]))
     elif scheme in ("http", "https"):
         with tempfile.TemporaryFile() as fetched:
             file = cast(BinaryIO, fetched)
             fetch(medium.url, file, access.limits.media_bytes, access.allow_private)
             file.seek(0)
             yield file
-    elif scheme == "file":
+    elif access.folder is not None:
         with _allowed(medium.url, access.folder).open("rb") as local:
             yield local
-    else:
-        raise InputError(f"got the URL {medium.url[:60]!r}: give http, https, or data: with base64")
 
 
-def _allowed(url: str, folder: str | None) -> Path:
+def _scheme(url: str) -> str:
+    return url[:10].partition(":")[0].lower()
+
+
+def _allowed(url: str, folder: str) -> Path:
     """Returns the path of a `file:` URL inside the folder, also after its links are followed."""
-    if folder is None:
-        raise InputError("got a file: URL: the server reads no files of its own; send the data")
     path = Path(urllib.request.url2pathname(urlsplit(url).path))
     try:
         path = path.resolve()

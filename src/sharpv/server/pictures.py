@@ -38,5 +38,7 @@ def _opened(file: BinaryIO) -> Image.Image:
     file.seek(0)
     try:
         return Image.open(file, formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise InputError(f"got an image of too many pixels: {error}") from None
     except Exception:
         raise InputError(f"got an image that is none of {', '.join(FORMATS)}") from None

@@ -1,6 +1,9 @@
 """Runs the application until it is told to stop."""
 
+import copy
+
 import uvicorn
+from uvicorn.config import LOGGING_CONFIG
 
 from sharpv.server.app import create_app
 from sharpv.server.service import Service
@@ -12,7 +15,7 @@ STOPPING_S = 5
 
 
 def run(service: Service, host: str, port: int, key: str | None = None) -> None:
-    """Serves until SIGINT or SIGTERM.
+    """Serves until SIGINT, which raises `KeyboardInterrupt` when all is put away, or SIGTERM.
 
     Args:
         service: the model.
@@ -20,15 +23,18 @@ def run(service: Service, host: str, port: int, key: str | None = None) -> None:
         port: port to listen at.
         key: as for `create_app`.
     """
-    uvicorn.run(
+    logs = copy.deepcopy(LOGGING_CONFIG)
+    logs["handlers"]["access"]["stream"] = "ext://sys.stderr"
+    config = uvicorn.Config(
         create_app(service, key),
         host=host,
         port=port,
         lifespan="on",
         ws="none",
-        log_level="info",
+        log_config=logs,
         server_header=False,
         # Above it, connections are answered 503 at once.
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=STOPPING_S,
     )
+    uvicorn.Server(config).run()

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 __all__ = [
     "Answer",
@@ -25,6 +25,17 @@ __all__ = [
 ]
 
 
+def _sayable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair stands alone: send whole characters") from None
+    return text
+
+
+Words = Annotated[str, AfterValidator(_sayable)]
+
+
 class Asked(BaseModel):
     """What a client sends: a key that is not known is an error, not a wish that goes unheard."""
 
@@ -35,19 +46,19 @@ class Text(Asked):
     """A part of a message."""
 
     type: Literal["text"]
-    text: str
+    text: Words
 
 
 class VideoUrl(Asked):
     """Where a video is."""
 
-    url: str = Field(min_length=1, description="http(s), or data:, also data:video/jpeg;base64,FRAME,FRAME")
+    url: Words = Field(min_length=1, description="http(s), or data:, also data:video/jpeg;base64,FRAME,FRAME")
 
 
 class ImageUrl(Asked):
     """Where an image is."""
 
-    url: str = Field(min_length=1, description="http(s) or data:, a JPEG, PNG or WebP")
+    url: Words = Field(min_length=1, description="http(s) or data:, a JPEG, PNG or WebP")
     detail: Literal["auto", "low", "high"] = Field(
         "auto", description="Not read: the model's processor decides."
     )
@@ -87,7 +98,9 @@ class Message(Asked):
     """One turn."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[Annotated[Text | Media, Field(discriminator="type")]], Field(min_length=1)]
+    content: (
+        Words | Annotated[list[Annotated[Text | Media, Field(discriminator="type")]], Field(min_length=1)]
+    )
     name: str | None = Field(None, description="Not read.")
 
 

@@ -12,12 +12,12 @@ from jinja2 import TemplateError
 from PIL.Image import Image
 
 from sharpv.config import SharpVConfig
-from sharpv.errors import SharpVError
+from sharpv.errors import InputError, SharpVError
 from sharpv.hf.ask import VideoModel
 from sharpv.hf.chat import Decoding, Message, Part, Reply, chat
 from sharpv.server.line import Line
 from sharpv.server.load import load_media
-from sharpv.server.media import Access, Medium
+from sharpv.server.media import Access, Medium, check
 from sharpv.server.metrics import Metrics
 from sharpv.server.refused import Refused
 from sharpv.server.schema import ChatRequest, FilePart, ImagePart, Media, Options, Text
@@ -187,8 +187,14 @@ class Service:
         if isinstance(part, FilePart):
             return Medium("video", path=self.uploads.path(part.file.file_id))
         if isinstance(part, ImagePart):
-            return Medium("image", part.image_url.url)
-        return Medium("video", part.video_url.url)
+            medium = Medium("image", part.image_url.url)
+        else:
+            medium = Medium("video", part.video_url.url)
+        try:
+            check(medium, self.settings.access)
+        except InputError as error:
+            raise Refused(400, str(error), "bad_media") from None
+        return medium
 
     def _reply(
         self,
@@ -206,6 +212,11 @@ class Service:
         except torch.OutOfMemoryError as error:
             logger.warning("out of memory: %s", error)
             raise Refused(503, "the device ran out of memory: send fewer frames", "out_of_memory") from None
+        except Exception as error:
+            logger.exception("the model failed")
+            raise Refused(
+                500, f"the model failed ({type(error).__name__}): the server's log says why"
+            ) from None
 
 
 def _parts(content: str | list[Text | Media]) -> list[str | Media]:
