@@ -94,6 +94,13 @@ def test_sampling_follows_its_seed(llava):
     assert len({sampled(seed) for seed in range(4)}) > 1
 
 
+@pytest.mark.parametrize("temperature", [5e-324, 1e-9, 0.009])
+def test_hardly_any_temperature_is_greedy(llava, temperature):
+    decoding = Decoding(max_new_tokens=6, temperature=temperature, seed=0)
+    greedy = chat(llava, [user(QUESTION)], SharpVConfig(), SHORT)
+    assert chat(llava, [user(QUESTION)], SharpVConfig(), decoding).text == greedy.text
+
+
 def test_a_conversation_longer_than_the_model_reads_is_refused(llava):
     with pytest.raises(InputError, match="the model reads 32768"):
         chat(llava, [user("x")], SharpVConfig(), Decoding(max_new_tokens=32768))

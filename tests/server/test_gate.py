@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -67,13 +68,29 @@ def test_a_large_body_is_refused_before_it_is_read(tight):
     assert str(BODY_BYTES) in reason(answer)
 
 
+def upload(server, size):
+    part = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + b"a" * size
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    return server.post(part + b"\r\n--x--\r\n", "/v1/files", **kind)
+
+
 def test_a_large_upload_is_refused(tight):
     for size, mentioned in ((2000, "1000"), (3 << 20, "limit")):
-        part = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + b"a" * size
-        kind = {"Content-Type": "multipart/form-data; boundary=x"}
-        status, answer = tight.post(part + b"\r\n--x--\r\n", "/v1/files", **kind)
+        status, answer = upload(tight, size)
         assert status == 413
         assert mentioned in reason(answer)
+
+
+def test_uploads_have_so_much_room_and_are_kept_so_long(start, monkeypatch):
+    small = start(Limits(stored_bytes=2500, stored_seconds=60))
+    assert [upload(small, 1000)[0] for _ in range(3)] == [200, 200, 429]
+    assert upload(small, 3000)[0] == 429
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 61)
+    status, answer = upload(small, 1000)
+    assert status == 200
+    kept = Path(small.service.uploads.path(json.loads(answer)["id"]))
+    assert list(kept.parent.iterdir()) == [kept]
 
 
 def slow_request(port, seconds):

@@ -22,6 +22,8 @@ __all__ = ["Decoding", "Message", "Part", "Reply", "chat"]
 Part = str | Video | Image
 P = TypeVar("P", str, Video, Image)
 
+LEAST_TEMPERATURE = 0.01
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -42,7 +44,7 @@ class Decoding:
 
     Attributes:
         max_new_tokens: the most tokens of the answer.
-        temperature: of sampling; 0 is greedy.
+        temperature: of sampling; below 0.01, by which logits cannot well be divided, it is greedy.
         top_p: share of the probability that sampling draws from.
         seed: of sampling; None goes on from the last one.
     """
@@ -156,7 +158,7 @@ def _check_length(config: Any, prompt: int, answer: int) -> None:
 
 def _options(decoding: Decoding) -> dict[str, Any]:
     options: dict[str, Any] = {"max_new_tokens": decoding.max_new_tokens, "do_sample": False}
-    if decoding.temperature:
+    if decoding.temperature >= LEAST_TEMPERATURE:
         options |= {"do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p}
     return options
 

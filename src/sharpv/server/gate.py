@@ -35,7 +35,7 @@ class Gate:
         self._limits = limits
         self._metrics = metrics
         self._key = None if key is None else key.encode()
-        self._held = 0
+        self._held = {False: 0, True: 0}
 
     async def __call__(self, scope: Event, receive: Receive, send: Send) -> None:
         """Lets a request through that has the key; its body is counted as it comes."""
@@ -53,7 +53,7 @@ class Gate:
         except _Stalled:
             pass  # there is nobody to tell; the web server closes the connection
         finally:
-            self._held -= passage.held
+            self._held[passage.upload] -= passage.held
             path = scope["path"] if scope["path"] in PATHS else "other"
             self._metrics.add("sharpv_requests_total", path=path, status=passage.status)
 
@@ -64,10 +64,10 @@ class Gate:
         scheme, _, key = given.partition(b" ")
         return hmac.compare_digest(key.strip(), self._key) and scheme.lower() == b"bearer"
 
-    def hold(self, size: int) -> bool:
-        """Takes note of bytes in memory; says whether there is room for them."""
-        self._held += size
-        return self._held <= self._limits.held_bytes
+    def hold(self, size: int, upload: bool) -> bool:
+        """Takes note of bytes in memory, or of an upload on disk; says whether there is room for them."""
+        self._held[upload] += size
+        return self._held[upload] <= (self._limits.stored_bytes if upload else self._limits.held_bytes)
 
 
 class _Stalled(Exception):
@@ -81,10 +81,10 @@ class _Passage:
         self.status = LEFT
         self.held = 0
         self._gate, self._receive, self._send = gate, receive, send
-        self._upload = scope["path"] == FILES
+        self.upload = scope["path"] == FILES
         limits = gate._limits
         self._seconds = limits.body_seconds
-        self._most = limits.upload_bytes + MULTIPART_BYTES if self._upload else limits.body_bytes
+        self._most = limits.upload_bytes + MULTIPART_BYTES if self.upload else limits.body_bytes
         self._deadline = asyncio.get_running_loop().time() + self._seconds
         self._size = 0
         self._whole = False
@@ -98,15 +98,16 @@ class _Passage:
         if self._whole:
             return await self._receive()
         event = await self._next()
-        self._size += len(event.get("body", b""))
+        size = len(event.get("body", b""))
+        self._size += size
         if self._size > self._most:
             await self._drain()
             raise Refused(413, f"got a body of more than {self._most} bytes, the server's limit", "too_large")
-        if not self._upload:  # those go to disk
-            self.held += len(event.get("body", b""))
-            if not self._gate.hold(len(event.get("body", b""))):
-                await self._drain()
-                raise Refused(429, "the server holds too many bodies (held_bytes): try again later", "busy")
+        self.held += size
+        if not self._gate.hold(size, self.upload):
+            await self._drain()
+            limit = "stored_bytes" if self.upload else "held_bytes"
+            raise Refused(429, f"the server holds too many bodies ({limit}): try again later", "busy")
         return event
 
     async def _next(self) -> Event:

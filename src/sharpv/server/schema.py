@@ -135,7 +135,7 @@ class ChatRequest(Asked):
     messages: list[Message] = Field(min_length=1)
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
-    temperature: float | None = Field(None, ge=0, le=2, description="0, the default, is greedy.")
+    temperature: float | None = Field(None, ge=0, le=2, description="Below 0.01 is greedy; 0 is the default.")
     top_p: float | None = Field(None, gt=0, le=1)
     seed: int | None = Field(None, ge=0, lt=1 << 63)
     stream: bool | None = False

@@ -207,8 +207,11 @@ class Service:
         """Asks the model, in its thread; what goes wrong gets a status."""
         try:
             return chat(self._loaded, messages, settings.config, decoding, settings.method, say, stopped)
-        except (SharpVError, ValueError, TemplateError) as error:
-            raise Refused(400, " ".join(str(error).split()), "cannot_be_read") from error
+        except SharpVError as error:
+            raise Refused(400, " ".join(str(error).split()), "cannot_be_read") from None
+        except (ValueError, TemplateError) as error:  # of the processor, or of its chat template
+            logger.warning("a request was refused", exc_info=True)
+            raise Refused(400, " ".join(str(error).split()), "cannot_be_read") from None
         except torch.OutOfMemoryError as error:
             logger.warning("out of memory: %s", error)
             raise Refused(503, "the device ran out of memory: send fewer frames", "out_of_memory") from None

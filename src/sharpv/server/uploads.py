@@ -55,9 +55,17 @@ class Uploads:
         return file
 
     def write(self, file: StoredFile, content: BinaryIO) -> None:
-        """Writes what has been reserved."""
-        with self._path(file.id).open("wb") as target:
-            shutil.copyfileobj(content, target)
+        """Writes what has been reserved.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        try:
+            with self._path(file.id).open("wb") as target:
+                shutil.copyfileobj(content, target)
+        except OSError:
+            self.delete(file.id)
+            raise
 
     def find(self, file_id: str) -> StoredFile:
         """Returns a file.
