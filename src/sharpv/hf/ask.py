@@ -36,8 +36,10 @@ __all__ = [
     "VideoModel",
     "ask",
     "build_inputs",
+    "check_text",
     "find_device",
     "load_model",
+    "process",
     "unknown_words",
 ]
 
@@ -155,7 +157,12 @@ def build_inputs(processor: ProcessorMixin, video: Video | None, *questions: str
         InputError: a question holds the tokens that stand for pictures, the tokenizer cannot pad several
             questions, or the processor refuses the clip.
     """
-    _check_questions(processor, questions)
+    check_text(processor, questions)
+    if len(questions) > 1 and processor.tokenizer.pad_token is None:
+        raise InputError(
+            f"got {len(questions)} questions at once, but the tokenizer has no pad_token: set one, or ask "
+            "them one by one"
+        )
     media = [] if video is None else [{"type": "video"}]
     prompts = [
         processor.apply_chat_template(
@@ -165,42 +172,63 @@ def build_inputs(processor: ProcessorMixin, video: Video | None, *questions: str
         )
         for question in questions
     ]
-    given: dict[str, Any] = {} if video is None else _clip_inputs(video, rows=len(questions))
+    padded = {"padding": True, "padding_side": "left"} if len(questions) > 1 else {}
+    return process(processor, prompts, [[] if video is None else [video]] * len(questions), **padded)
+
+
+def check_text(processor: ProcessorMixin, texts: Sequence[str]) -> None:
+    """Checks that a user's texts hold none of the tokens that stand for pictures.
+
+    Raises:
+        InputError: one does.
+    """
+    media = [getattr(processor, name, None) for name in ("video_token", "image_token")]
+    for text in texts:
+        if any(token and token in text for token in media):
+            raise InputError(
+                f"got {text!r}, which holds one of the model's tokens for pictures "
+                f"({', '.join(filter(None, media))}): leave them out of the question"
+            )
+
+
+def process(
+    processor: ProcessorMixin, prompts: list[str], videos: Sequence[Sequence[Video]], **options: Any
+) -> Any:
+    """Returns what a processor makes of prompts and of the clips that stand in each.
+
+    Args:
+        processor: of the model.
+        prompts: with the model's tokens where clips and images stand.
+        videos: the clips of each prompt, in their order.
+        options: what else the processor is given, such as `images`.
+
+    Raises:
+        InputError: the processor refuses the clips.
+    """
+    clips = [video for row in videos for video in row]
+    if clips:
+        # Row by row, since the processor of SmolVLM knows no flat list before transformers 5.23.
+        options["videos"] = [[video.frames for video in row] for row in videos]
+        options["video_metadata"] = [_metadata(video) for video in clips]
+        options["do_sample_frames"] = False
     if hasattr(getattr(processor, "video_processor", None), "use_token_compression"):
-        given["use_token_compression"] = False  # SharpV chooses the tokens
-    if len(questions) > 1:
-        given |= {"padding": True, "padding_side": "left"}
+        options["use_token_compression"] = False  # SharpV chooses the tokens
     try:
-        return processor(text=prompts, return_tensors="pt", **given)
+        return processor(text=prompts, return_tensors="pt", **options)
     except ValueError as error:
-        if video is None:
+        if not clips:
             raise
-        n, height, width = video.frames.shape[:3]
+        shapes = {video.frames.shape: None for video in clips}
+        sizes = " and ".join(f"{n} frames of {width} x {height} pixels" for n, height, width, _ in shapes)
         raise InputError(
-            f"the model's processor refuses {n} frames of {width} x {height} pixels: {error}; give a clip of "
-            "another shape"
+            f"the model's processor refuses {sizes}: {error}; give a clip of another shape"
         ) from error
 
 
-def _check_questions(processor: ProcessorMixin, questions: Sequence[str]) -> None:
-    media = [getattr(processor, name, None) for name in ("video_token", "image_token")]
-    for question in questions:
-        if any(token and token in question for token in media):
-            raise InputError(
-                f"got {question!r}, which holds one of the model's tokens for pictures "
-                f"({', '.join(filter(None, media))}): leave them out of the question"
-            )
-    if len(questions) > 1 and processor.tokenizer.pad_token is None:
-        raise InputError(
-            f"got {len(questions)} questions at once, but the tokenizer has no pad_token: set one, or ask "
-            "them one by one"
-        )
-
-
-def _clip_inputs(video: Video, rows: int) -> dict[str, Any]:
-    """Returns what a processor is told of a clip that stands in each row."""
+def _metadata(video: Video) -> dict[str, Any]:
+    """Returns what a processor is told of a clip."""
     height, width = video.frames.shape[1:3]
-    metadata = {
+    return {
         "total_num_frames": video.total_frames,
         "fps": video.fps,
         "duration": video.duration,
@@ -208,9 +236,6 @@ def _clip_inputs(video: Video, rows: int) -> dict[str, Any]:
         "height": height,
         "width": width,
     }
-    # Row by row, since the processor of SmolVLM knows no flat list before transformers 5.23.
-    videos = [[video.frames]] * rows
-    return {"videos": videos, "video_metadata": [metadata] * rows, "do_sample_frames": False}
 
 
 def unknown_words(loaded: VideoModel, question: str) -> list[str]:

@@ -1,0 +1,168 @@
+"""The application: its paths, and how each kind of failure is told."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, TypeVar
+
+from fastapi import FastAPI, File, Form, Request, Response, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse, StreamingResponse
+from starlette.exceptions import HTTPException
+
+import sharpv
+from sharpv.server.answers import completion, events
+from sharpv.server.gate import CHAT, FILES, HEALTH, LEFT, METRICS, MODELS, App, Gate
+from sharpv.server.refused import error_body
+from sharpv.server.schema import ChatRequest, Completion, Deleted, Failure, Model, Models, StoredFile
+from sharpv.server.service import Service
+
+__all__ = ["create_app"]
+
+T = TypeVar("T")
+
+SHOWN_ERRORS = 5
+FAILURES: dict[int | str, dict[str, Any]] = {
+    status: {"model": Failure, "description": description}
+    for status, description in {
+        400: "What was asked cannot be served.",
+        401: "No key, or a wrong one.",
+        404: "No such model or file.",
+        408: "A limit of time.",
+        413: "Too large.",
+        429: "Too much at once: come back later.",
+        500: "The server failed, and its log says why.",
+        503: "The device ran out of memory.",
+    }.items()
+}
+STREAM = {"description": "The answer; with stream its events.", "content": {"text/event-stream": {}}}
+
+
+def create_app(service: Service, key: str | None = None) -> App:
+    """Builds the application around a service.
+
+    Args:
+        service: is closed with the application.
+        key: what clients must show as `Authorization: Bearer KEY`, but for GET /health; None for none.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="SharpV", version=str(sharpv.__version__), lifespan=lifespan, docs_url=None, redoc_url=None
+    )
+    _tell_failures(app)
+    _add_chat(app, service)
+    _add_files(app, service)
+    _add_facts(app, service)
+    for path in app.openapi()["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)  # FastAPI's own; here it is 400
+    return Gate(app, service.settings.access.limits, service.metrics, key)
+
+
+def _add_chat(app: FastAPI, service: Service) -> None:
+    @app.post(CHAT, response_model=Completion, responses={200: STREAM, **FAILURES})
+    async def chat(asked: ChatRequest, request: Request) -> Response:
+        """Answers the last message of a conversation with videos and images."""
+        texts: asyncio.Queue[str | None] = asyncio.Queue()
+        task = _while_there(request, service.answer(asked, texts.put_nowait))
+        task.add_done_callback(lambda _: texts.put_nowait(None))
+        try:
+            if not asked.stream:
+                body = completion(service.name, await task).model_dump()
+                return Response(json.dumps(body, allow_nan=False), media_type="application/json")
+            first = await texts.get()
+            if first is None:
+                await task  # a failure before the first word has its status
+            usage = asked.stream_options is not None and asked.stream_options.include_usage
+            stream = events(service.name, first, texts, task, usage)
+            return StreamingResponse(stream, media_type="text/event-stream")
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                task.cancel()
+                raise
+            return Response(status_code=LEFT)
+
+
+def _while_there(request: Request, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+    """Starts work that is cancelled when the client leaves."""
+
+    async def wait_until_left() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        task.cancel()
+
+    task = asyncio.create_task(work)
+    watch = asyncio.create_task(wait_until_left())
+    task.add_done_callback(lambda _: watch.cancel())
+    return task
+
+
+def _add_files(app: FastAPI, service: Service) -> None:
+    uploads = service.uploads
+
+    @app.post(FILES, responses=FAILURES)
+    async def upload(file: Annotated[UploadFile, File()], purpose: Annotated[str, Form()] = "") -> StoredFile:
+        """Keeps a video for an hour, for parts of messages as `{"type": "file", "file": {"file_id": ID}}`."""
+        stored = uploads.reserve(file.size or 0, file.filename or "", purpose)
+        await asyncio.to_thread(uploads.write, stored, file.file)
+        return stored
+
+    @app.get(FILES + "/{file_id}", responses=FAILURES)
+    async def describe(file_id: str) -> StoredFile:
+        """Tells about an uploaded file."""
+        return uploads.find(file_id)
+
+    @app.delete(FILES + "/{file_id}", responses=FAILURES)
+    async def delete(file_id: str) -> Deleted:
+        """Deletes an uploaded file."""
+        uploads.delete(file_id)
+        return Deleted(id=file_id)
+
+
+def _add_facts(app: FastAPI, service: Service) -> None:
+    @app.get(MODELS, responses={401: FAILURES[401]})
+    async def models() -> Models:
+        """Names the one model."""
+        return Models(data=[Model(id=service.name, created=service.started)])
+
+    @app.get(HEALTH)
+    async def health() -> Mapping[str, str]:
+        """Tells that the server is up; needs no key."""
+        return {"status": "ok"}
+
+    @app.get(METRICS, response_class=PlainTextResponse, responses={401: FAILURES[401]})
+    async def metrics() -> str:
+        """Counters in Prometheus' text format."""
+        return service.metrics.text(service.line.length)
+
+
+def _tell_failures(app: FastAPI) -> None:
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        return _failure(error.status_code, error.detail, getattr(error, "code", None), error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(request: Request, error: RequestValidationError) -> Response:
+        found = error.errors()
+        told = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in found[:SHOWN_ERRORS]]
+        return _failure(400, "; ".join(told), "malformed")
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        # The web server logs it.
+        return _failure(500, f"the server failed ({type(error).__name__}): its log says why")
+
+
+def _failure(
+    status: int, message: str, code: str | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    # As ASCII, since a client's own words may be no text that can be sent.
+    body = json.dumps(error_body(status, message, code))
+    return Response(body, status, headers, media_type="application/json")

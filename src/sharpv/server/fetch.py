@@ -1,0 +1,130 @@
+"""Fetching media by http from public addresses only, at every step of a redirect."""
+
+import http.client
+import socket
+import urllib.request
+from collections.abc import Callable
+from ipaddress import IPv6Network, ip_address
+from typing import Any, BinaryIO, cast
+from urllib.parse import urlsplit
+
+from sharpv.errors import InputError
+
+__all__ = ["fetch", "is_public"]
+
+SILENCE_S = 10.0
+CHUNK_BYTES = 1 << 18
+# Networks of IPv6 that lead to an address of IPv4 in their digits, perhaps to one inside.
+EMBEDDING = tuple(
+    map(IPv6Network, ("::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16"))
+)
+
+
+def fetch(url: str, file: BinaryIO, most: int, allow_private: bool = False) -> None:
+    """Fetches a URL into a file.
+
+    The address that was looked at is the one that is connected to, so a name server that changes its answer
+    in between gains nothing. Proxies are not used, since they would do the looking up.
+
+    Args:
+        url: http or https.
+        file: to write to.
+        most: bytes to take.
+        allow_private: whether addresses inside the server's own network are fetched from, too.
+
+    Raises:
+        InputError: the URL, or one that it redirects to, is not to be had, too large, or not public.
+    """
+    host = urlsplit(url).hostname or ""
+    request = urllib.request.Request(url, headers={"User-Agent": "sharpv"})
+    try:
+        response = _opener(allow_private).open(request, timeout=SILENCE_S)
+        if response is None:  # a redirect to a scheme without a handler, such as ftp
+            raise InputError(f"cannot fetch from {host!r}: it leads to a scheme other than http and https")
+        with response:
+            _save(response, file, most, host)
+    except InputError:
+        raise
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = " ".join(str(getattr(error, "reason", None) or error).split())
+        raise InputError(f"cannot fetch from {host!r}: {reason[:200]}; check the URL") from None
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the public internet, and of one machine."""
+    found = ip_address(address.partition("%")[0])
+    if found.version == 6 and any(found in network for network in EMBEDDING):
+        return False
+    return found.is_global and not found.is_multicast
+
+
+def _opener(allow_private: bool) -> urllib.request.OpenerDirector:
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        _http_handler(allow_private),
+        _https_handler(allow_private),
+        urllib.request.HTTPRedirectHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+def _http_handler(allow_private: bool) -> urllib.request.BaseHandler:
+    class Connection(http.client.HTTPConnection):
+        def connect(self) -> None:
+            self.sock = _connect(self.host, self.port, allow_private)
+
+    class Handler(urllib.request.HTTPHandler):
+        def http_open(self, request: urllib.request.Request) -> Any:
+            return self.do_open(cast(Callable[..., Any], Connection), request)
+
+    return Handler()
+
+
+def _https_handler(allow_private: bool) -> urllib.request.BaseHandler:
+    class Connection(http.client.HTTPSConnection):
+        def connect(self) -> None:
+            bare = _connect(self.host, self.port, allow_private)
+            self.sock = self._context.wrap_socket(bare, server_hostname=self.host)  # type: ignore[attr-defined]
+
+    class Handler(urllib.request.HTTPSHandler):
+        def https_open(self, request: urllib.request.Request) -> Any:
+            return self.do_open(cast(Callable[..., Any], Connection), request)
+
+    return Handler()
+
+
+def _connect(host: str, port: int, allow_private: bool) -> socket.socket:
+    """Connects to the first address of a host that answers, if all of them are public."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    private = [] if allow_private else [address for address in addresses if not is_public(address)]
+    if private:
+        raise InputError(
+            f"got the URL of {host!r}, whose address {private[0]} is not public: send the data, or have the "
+            "server started with --allow-private-media"
+        )
+    failure: OSError = OSError("it has no address")
+    for address in addresses:
+        try:
+            return socket.create_connection((address, port), SILENCE_S)
+        except OSError as error:
+            failure = error
+    raise failure
+
+
+def _save(response: http.client.HTTPResponse, file: BinaryIO, most: int, host: str) -> None:
+    total, promised = 0, response.headers.get("Content-Length", "")
+    while chunk := response.read1(CHUNK_BYTES):
+        total += len(chunk)
+        if total > most:
+            raise InputError(
+                f"what {host!r} sends is larger than {most} bytes, the server's limit media_bytes"
+            )
+        file.write(chunk)
+    if promised.isdigit() and total < int(promised):
+        raise InputError(
+            f"cannot fetch from {host!r}: the connection ended after {total} of {promised} bytes"
+        )
