@@ -4,12 +4,14 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
 
 from sharpv.config import SharpVConfig
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 __all__ = ["chromium", "open_page", "shown_counts", "turn"]
 
@@ -19,14 +21,16 @@ FIELDS = ("retention", "threshold", "spatial_weight", "min_tokens_per_frame", "c
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
+def chromium() -> "Iterator[Browser]":
+    # The environment of vLLM has none, and needs none.
+    playwright_api = pytest.importorskip("playwright.sync_api")
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         reason = f"no browser: none of {', '.join(NAMES)} is on the PATH; on Debian: apt-get install chromium"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    with sync_playwright() as playwright:
+    with playwright_api.sync_playwright() as playwright:
         # The sandbox needs rights that a container may not give; the pages are our own.
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
@@ -34,11 +38,11 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def open_page(chromium: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
+def open_page(chromium: "Browser", tmp_path: Path) -> "Iterator[Callable[..., Page]]":
     """Opens HTML from disk; at the end, nothing may have been logged as an error, thrown or requested."""
     contexts, complaints, requests = [], [], []
 
-    def open_page(html: str, width: int = 1400, before: str = "", **options: Any) -> Page:
+    def open_page(html: str, width: int = 1400, before: str = "", **options: Any) -> "Page":
         path = tmp_path / f"page-{len(contexts)}.html"
         path.write_text(html, encoding="utf-8")
         context = chromium.new_context(viewport={"width": width, "height": 900}, **options)
@@ -63,7 +67,7 @@ def open_page(chromium: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]
     assert [url for url in requests if not url.startswith("data:") and url not in files] == []
 
 
-def turn(tab: Page, config: SharpVConfig) -> None:
+def turn(tab: "Page", config: SharpVConfig) -> None:
     """Asks the form for a configuration."""
     values = config.to_dict()
     mode = "adaptive" if config.retention == "adaptive" else "budget"
@@ -73,6 +77,6 @@ def turn(tab: Page, config: SharpVConfig) -> None:
             tab.fill(f"#{name}", repr(values[name]))
 
 
-def shown_counts(tab: Page) -> list[int]:
+def shown_counts(tab: "Page") -> list[int]:
     """Returns the kept tokens per frame in the table of the page."""
     return [int(text) for text in tab.locator("#frame-table [data-live]").all_text_contents()]
