@@ -1,6 +1,7 @@
 """`sharpv serve`: an OpenAI-compatible server whose model reads only the tokens that carry news."""
 
 import os
+from difflib import get_close_matches
 from typing import Annotated, Literal
 
 import typer
@@ -9,6 +10,9 @@ from sharpv.cli import output
 from sharpv.cli.options import Debug
 
 __all__ = ["serve"]
+
+# No option of vLLM 0.32 comes as near to one of ours.
+_NEAR = 0.75
 
 
 def serve(
@@ -45,15 +49,21 @@ def serve(
     from sharpv.engines.vllm.command import serve_command
     from sharpv.engines.vllm.options import AUTO, Options
     from sharpv.engines.vllm.plugin import require_vllm
+    from sharpv.errors import InputError
 
-    options = Options.from_dict(
-        {
-            "keep": keep if keep == AUTO else _share(keep),
-            "gain": gain,
-            "coverage": coverage,
-            "diversity": diversity,
-        }
-    )
+    if model.startswith("-"):
+        raise typer.BadParameter(f"got the option {model}: put MODEL first", param_hint="MODEL")
+    _check_names(context)
+    values = {
+        "keep": keep if keep == AUTO else _share(keep),
+        "gain": gain,
+        "coverage": coverage,
+        "diversity": diversity,
+    }
+    try:
+        options = Options.from_dict(values)
+    except ValueError as error:
+        raise InputError(str(error)) from error
     command = serve_command(model, options, host, port, allow_private_media, context.args)
     if dry_run:
         output.answer(str(command))
@@ -61,6 +71,16 @@ def serve(
     require_vllm()
     output.progress(f"running {command}")
     os.execve(command.argv[0], command.argv, {**os.environ, **command.environment})
+
+
+def _check_names(context: typer.Context) -> None:
+    """Refuses what is almost an option of ours, and would go to vLLM."""
+    ours = [name for parameter in context.command.params for name in parameter.opts]
+    for word in context.args:
+        name = word.partition("=")[0]
+        near = get_close_matches(name.replace("_", "-"), ours, n=1, cutoff=_NEAR)
+        if name.startswith("--") and near:
+            raise typer.BadParameter(f"no such option; did you mean {near[0]}?", param_hint=name)
 
 
 def _share(text: str) -> float:

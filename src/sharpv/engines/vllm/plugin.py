@@ -27,14 +27,18 @@ def require_vllm() -> None:
     """Checks the installed vLLM.
 
     Raises:
-        UnsupportedModelError: there is none, or one outside the tested range.
+        UnsupportedModelError: there is none, one that cannot be imported, or one outside the tested range.
     """
     low, high = (".".join(map(str, bound)) for bound in (VLLM_FROM, VLLM_BELOW))
     remedy = f'sharpv supports vLLM >= {low}, < {high}: pip install "vllm>={low},<{high}"'
     try:
         import vllm  # noqa: PLC0415
-    except ImportError:
-        raise UnsupportedModelError(f"vLLM is not installed; {remedy}") from None
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "vllm":
+            raise UnsupportedModelError(f"vLLM is not installed; {remedy}") from None
+        raise UnsupportedModelError(
+            f"vLLM is installed and cannot be imported ({error}): mend its installation; {remedy}"
+        ) from error
     installed = tuple(int(part) for part in re.findall(r"\d+", vllm.__version__)[:2])
     if not VLLM_FROM <= installed < VLLM_BELOW:
         raise UnsupportedModelError(f"got vLLM {vllm.__version__}; {remedy}")
