@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from vllm.exceptions import VLLMValidationError
 from vllm.multimodal.inputs import MultiModalFieldConfig
 from vllm.multimodal.processing import PromptReplacement, PromptUpdateDetails
 
@@ -118,6 +119,28 @@ class QwenVideos:
     """The videos of the Qwen line: packed patches, those of one token in a row."""
 
     info: Any
+
+    def apply(self, inputs: Any, timing_ctx: Any) -> Any:
+        """Lays out a prompt, in which the tokens of images and videos may stand for these only.
+
+        The model finds where an image or video begins by such a token.
+
+        Raises:
+            VLLMValidationError: there is one in the text of a prompt with media.
+        """
+        result = super().apply(inputs, timing_ctx)  # type: ignore[misc]
+        tokens = torch.tensor(result["prompt_token_ids"])
+        config = self.info.get_hf_config()
+        visual = (tokens == config.image_token_id) | (tokens == config.video_token_id)
+        for places in result["mm_placeholders"].values():
+            for place in places:
+                visual[place.offset : place.offset + place.length] = False
+        if result["mm_placeholders"] and visual.any():
+            raise VLLMValidationError(
+                "got a token in the text that stands for an image or a video (<|image_pad|>, <|video_pad|>): "
+                "leave it out, or write it otherwise"
+            )
+        return result
 
     def _videos(self, processed: Mapping[str, Any]) -> Iterator[tuple[int, int, Tensor]]:
         merge = self.info.get_hf_config().vision_config.spatial_merge_size
