@@ -45,11 +45,13 @@ def test_tokens_of_media_that_a_user_writes_end_their_own_request(checkpoint, fa
     texts = [*strays, *(f"a{stray}b" for stray in strays)]
     texts += [f"<|vision_start|>{stray}<|vision_end|>" for stray in strays]
     with running(checkpoint, family) as llm, going_on(llm, family):
-        for media in ("cut",), ("image", "cut"), ("image",):
+        for media in ("noise",), ("image", "cut"), ("image",):
             for text in texts:
                 for ask in (Written(media, before=text), Written(media, after=text)):
                     with pytest.raises(client_error, match="in the text"):
                         generate(llm, family, [ask])
+        # No cache takes the refused clip for one that the engine has.
+        answer(llm, family, Ask(("noise",)))
 
 
 @pytest.fixture(scope="module")

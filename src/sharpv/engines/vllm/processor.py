@@ -128,19 +128,15 @@ class QwenVideos:
         Raises:
             VLLMValidationError: there is one in the text of a prompt with media.
         """
-        result = super().apply(inputs, timing_ctx)  # type: ignore[misc]
-        tokens = torch.tensor(result["prompt_token_ids"])
-        config = self.info.get_hf_config()
-        visual = (tokens == config.image_token_id) | (tokens == config.video_token_id)
-        for places in result["mm_placeholders"].values():
-            for place in places:
-                visual[place.offset : place.offset + place.length] = False
-        if result["mm_placeholders"] and visual.any():
-            raise VLLMValidationError(
-                "got a token in the text that stands for an image or a video (<|image_pad|>, <|video_pad|>): "
-                "leave it out, or write it otherwise"
-            )
-        return result
+        # Before the media are processed, since vLLM takes what has been for something that the engine has.
+        config, counts = self.info.get_hf_config(), inputs.mm_data_items.get_all_counts()
+        for modality, token in (("image", config.image_token_id), ("video", config.video_token_id)):
+            if counts and inputs.prompt.count(token) > counts.get(modality, 0):
+                raise VLLMValidationError(
+                    f"got <|{modality}_pad|> in the text, which stands for an image or a video: leave it out, "
+                    "or write it otherwise"
+                )
+        return super().apply(inputs, timing_ctx)  # type: ignore[misc]
 
     def _videos(self, processed: Mapping[str, Any]) -> Iterator[tuple[int, int, Tensor]]:
         merge = self.info.get_hf_config().vision_config.spatial_merge_size
