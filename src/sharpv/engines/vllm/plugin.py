@@ -1,6 +1,7 @@
 """What installing the package gives vLLM: architectures that prune, under names of their own."""
 
 import logging
+import os
 import re
 from importlib import import_module
 from typing import Any
@@ -61,7 +62,9 @@ def register() -> None:
     for architecture, module in ARCHITECTURES.items():
         name = f"SharpV{architecture}"
         ModelRegistry.register_model(name, f"{__package__}.{module}:{name}")
-    import_module(f"{__package__}.media")  # registers what `sharpv serve` fetches media with
+    # What `sharpv serve` fetches media with. A server that asks for it must not start without.
+    if os.environ.get("VLLM_MEDIA_CONNECTOR", "").startswith("sharpv-"):
+        import_module(f"{__package__}.media")
     if current_platform.is_cpu():
         _let_the_cpu_runner_prune()
 
