@@ -133,8 +133,8 @@ class QwenVideos:
         for modality, token in (("image", config.image_token_id), ("video", config.video_token_id)):
             if counts and inputs.prompt.count(token) > counts.get(modality, 0):
                 raise VLLMValidationError(
-                    f"got <|{modality}_pad|> in the text, which stands for an image or a video: leave it out, "
-                    "or write it otherwise"
+                    f"got <|{modality}_pad|> in the text, which stands for an image or a video: leave it "
+                    "out, or write it otherwise"
                 )
         return super().apply(inputs, timing_ctx)  # type: ignore[misc]
 
