@@ -1,6 +1,7 @@
 """`sharpv serve`: an OpenAI-compatible server whose model reads only the tokens that carry news."""
 
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -36,6 +37,8 @@ TRANSFORMERS_ONLY = (
     *(name for name in RULE if name != "coverage"),
     *("method", "frames", "fps", "memory_threshold", "no_memory", "limit", "media_folder"),
 )
+# No option of vLLM 0.32 comes as near to one of ours.
+_NEAR = 0.75
 
 
 def serve(
@@ -125,17 +128,23 @@ def _serve_by_vllm(context: typer.Context, model: str, host: str, port: int) -> 
     from sharpv.engines.vllm.command import serve_command
     from sharpv.engines.vllm.options import AUTO, Options
     from sharpv.engines.vllm.plugin import require_vllm
+    from sharpv.errors import InputError
 
+    if model.startswith("-"):
+        raise typer.BadParameter(f"got the option {model}: put MODEL first", param_hint="MODEL")
+    _check_names(context)
     given = context.params
     keep = given["keep"]
-    options = Options.from_dict(
-        {
-            "keep": keep if keep == AUTO else _share(keep),
-            "gain": given["gain"],
-            "coverage": given["coverage"],
-            "diversity": given["diversity"],
-        }
-    )
+    values = {
+        "keep": keep if keep == AUTO else _share(keep),
+        "gain": given["gain"],
+        "coverage": given["coverage"],
+        "diversity": given["diversity"],
+    }
+    try:
+        options = Options.from_dict(values)
+    except ValueError as error:
+        raise InputError(str(error)) from error
     shared = [(f"--{name}", str(given[name])) for name in VLLM_TOO if _given(context, name)]
     extra = [*context.args, *(word for pair in shared for word in pair)]
     command = serve_command(model, options, host, port, given["allow_private_media"], extra)
@@ -157,6 +166,16 @@ def _refuse(context: typer.Context, names: tuple[str, ...], engine: str) -> None
     for name in names:
         if _given(context, name):
             raise typer.BadParameter(f"is for {engine}", param_hint=f"--{name.replace('_', '-')}")
+
+
+def _check_names(context: typer.Context) -> None:
+    """Refuses what is almost an option of ours, and would go to vLLM."""
+    ours = [name for parameter in context.command.params for name in parameter.opts]
+    for word in context.args:
+        name = word.partition("=")[0]
+        near = get_close_matches(name.replace("_", "-"), ours, n=1, cutoff=_NEAR)
+        if name.startswith("--") and near:
+            raise typer.BadParameter(f"no such option; did you mean {near[0]}?", param_hint=name)
 
 
 def _share(text: str) -> float:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from sharpv.engines.vllm import tally
+from sharpv.engines.vllm import middleware, tally
 from sharpv.engines.vllm.middleware import SharpVMiddleware
 
 CHAT = "/v1/chat/completions"
@@ -30,14 +30,11 @@ class Echo:
         await send({"type": "http.response.body", "body": b"done"})
 
 
-def post(app, *parts, path=CHAT, kind=b"application/json"):
+def post(app, *parts, path=CHAT, kinds=(b"application/json",), length=None):
     """Sends a body in parts, and returns what comes back."""
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": path,
-        "headers": [(b"content-type", kind), (b"content-length", str(sum(map(len, parts))).encode())],
-    }
+    length = sum(map(len, parts)) if length is None else length
+    headers = [*((b"content-type", kind) for kind in kinds), (b"content-length", str(length).encode())]
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
     waiting = [
         {"type": "http.request", "body": part, "more_body": i + 1 < len(parts)}
         for i, part in enumerate(parts)
@@ -107,7 +104,66 @@ def test_what_is_no_object_is_for_vllm_to_answer(body):
     assert app.body == body
 
 
-def test_files_pass_unread():
+@pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/v1/audio/translations"])
+def test_files_pass_unread(path):
     app = Echo()
-    post(app, b"--x", b"y", kind=b"multipart/form-data; boundary=x")
+    post(app, b"--x", b"y", path=path, kinds=[b"multipart/form-data; boundary=x"])
     assert app.body == b"--x"
+
+
+JSON, PARTS = b"application/json", b"multipart/form-data; boundary=x"
+
+
+@pytest.mark.parametrize("kinds", [(JSON, PARTS), (PARTS, JSON), (PARTS,), ()])
+def test_whatever_kind_of_body_is_declared_other_options_never_arrive(kinds):
+    app = Echo()
+    start, _ = post(app, b'{"mm_processor_kwargs": {"fps": 60}}', kinds=kinds)
+    assert start["status"] == 400
+    assert app.body is None
+
+
+@pytest.mark.parametrize("keep", [0, 7, "much", [0.5], None, pytest.param(10**400, id="huge")])
+def test_a_bad_share_is_refused_where_there_is_no_video_too(keep):
+    app = Echo()
+    start, answer = post(app, json.dumps({"mm_processor_kwargs": {"sharpv_keep": keep}}).encode())
+    assert start["status"] == 400
+    assert "give a number in (0, 1], or 'auto'" in json.loads(answer["body"])["error"]["message"]
+    assert app.body is None
+
+
+def test_counts_that_come_after_a_request_was_given_up_leave_nothing():
+    class GivenUp(Echo):
+        async def __call__(self, scope, receive, send):
+            asked = json.loads((await receive())["body"])
+            self.request = asked["mm_processor_kwargs"][tally.REQUEST_ID]
+            raise asyncio.CancelledError
+
+    app = GivenUp()
+    with pytest.raises(asyncio.CancelledError):
+        post(app, b'{"model": "m"}')
+    tally.note(app.request, 256, 31)
+    assert tally.take(app.request) is None
+    assert not tally._counts
+
+
+@pytest.mark.parametrize(
+    ("parts", "length"),
+    [([b""], 101), ([b"x" * 60, b"x" * 60], 5), ([b"x" * 101], "many")],
+    ids=["declared", "arrived", "misdeclared"],
+)
+def test_a_body_that_is_too_large_is_refused(monkeypatch, parts, length):
+    monkeypatch.setattr(middleware, "MAX_BODY", 100)
+    app = Echo()
+    start, answer = post(app, *parts, length=length)
+    assert start["status"] == 413
+    assert "send the address of a video" in json.loads(answer["body"])["error"]["message"]
+    assert app.body is None
+
+
+def test_a_large_body_is_read_as_a_small_one_is():
+    app = Echo()
+    text = "x" * (2 * middleware.LARGE_BODY)
+    post(app, json.dumps({"model": text, "mm_processor_kwargs": {"sharpv_keep": 1}}).encode())
+    assert json.loads(app.body)["model"] == text
+    start, _ = post(app, json.dumps({"model": text, "media_io_kwargs": {"fps": 1}}).encode())
+    assert start["status"] == 400

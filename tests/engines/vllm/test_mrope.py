@@ -5,6 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from sharpv.errors import InputError
+
 IMAGE, VIDEO = 8, 9
 
 
@@ -72,3 +74,37 @@ def test_reading_them_again_changes_nothing(mrope, model):
     _, twice, _ = model.recompute_mrope_positions(torch.tensor(PROMPT), embeddings, once, 0)
     assert torch.equal(once, twice)
     assert torch.equal(once, expected(own))
+
+
+def test_tokens_of_media_in_the_text_never_raise(mrope, model):
+    # The processor refuses them; here they must not stop the engine, whatever positions come out.
+    _, embeddings = items(mrope, torch.bfloat16)
+    text = [1, 2, 3]
+    for stray in ([VIDEO], [VIDEO] * 4, [IMAGE, *text, VIDEO], [*text] * 9):
+        for rows in (embeddings, embeddings[::-1], [embeddings[1][2:], embeddings[0]]):
+            for prompt in (stray + PROMPT, stray[:1] + PROMPT[6:], PROMPT[6:] + stray):
+                initial = torch.zeros(3, len(prompt), dtype=torch.long)
+                for start in range(2, len(prompt)):
+                    stripped, filled, _ = model.recompute_mrope_positions(prompt, rows, initial, start)
+                    assert [len(row) for row in stripped] == [len(row) for row in rows]
+                    assert filled.shape == initial.shape
+
+
+def test_a_second_model_of_one_configuration_finds_our_own_sign_there(mrope):
+    class Stock:
+        def __init__(self, *, vllm_config, prefix):
+            self.config = SimpleNamespace()
+
+    class Model(mrope.SharpVMRope, Stock):
+        pass
+
+    settings = SimpleNamespace(video_pruning_rate=None)
+    config = SimpleNamespace(
+        model_config=SimpleNamespace(get_multimodal_config=lambda: settings), speculative_config=None
+    )
+    Model(vllm_config=config)
+    assert settings.video_pruning_rate > 0
+    Model(vllm_config=config)
+    settings.video_pruning_rate = 0.5
+    with pytest.raises(InputError, match="leave it out"):
+        Model(vllm_config=config)

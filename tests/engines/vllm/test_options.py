@@ -7,8 +7,10 @@ import pytest
 from sharpv.engines.vllm.options import Options, checked_keep
 from sharpv.errors import InputError
 
+HUGE = pytest.param(10**400, id="huge")
 
-@pytest.mark.parametrize("keep", [0, -0.1, 1.01, math.nan, True, None, "0.5", "adaptive", [0.5]])
+
+@pytest.mark.parametrize("keep", [0, -0.1, 1.01, math.nan, HUGE, True, None, "0.5", "adaptive", [0.5]])
 def test_a_share_outside_its_range_says_what_is_accepted(keep):
     with pytest.raises(InputError, match=r"give a number in \(0, 1\], or 'auto'"):
         checked_keep(keep)
@@ -29,6 +31,7 @@ def test_a_request_goes_before_the_server():
         ({"keep": 2}, "share to keep is 2"),
         ({"gain": 0}, "gain is 0"),
         ({"gain": math.inf}, "gain is inf"),
+        ({"gain": 10**400}, "gain is 1000"),
         ({"coverage": 2}, "coverage is 2"),
     ],
 )

@@ -51,6 +51,20 @@ def test_registering_again_changes_nothing(vllm):
     assert CPUModelRunner.load_model is load_model
 
 
+def test_what_media_are_fetched_with_is_loaded_where_it_is_asked_for_only(monkeypatch, vllm):
+    module = "sharpv.engines.vllm.media"
+    # As where a name that it leans on has gone.
+    monkeypatch.setitem(sys.modules, module, None)
+    for connector in (None, "http"):
+        if connector is not None:
+            monkeypatch.setenv("VLLM_MEDIA_CONNECTOR", connector)
+        plugin.register()
+    for connector in ("sharpv-any", "sharpv-public"):
+        monkeypatch.setenv("VLLM_MEDIA_CONNECTOR", connector)
+        with pytest.raises(ModuleNotFoundError, match=module):
+            plugin.register()
+
+
 @pytest.fixture(params=plugin.ARCHITECTURES.items(), ids=lambda item: item[1])
 def classes(request, vllm):
     """Our model and processor of a family, and vLLM's of which they are made."""

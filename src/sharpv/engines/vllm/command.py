@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from sharpv.errors import InputError, UnsupportedModelError
 __all__ = ["ServeCommand", "architecture_of", "serve_command"]
 
 MIDDLEWARE = "sharpv.engines.vllm.middleware.SharpVMiddleware"
+
+# Options of vLLM's that concern ours. It takes an option by any beginning of its name that no other has.
+_OVERRIDES, _PROCESSOR, _RATE = "--hf-o", "--mm-processor-k", "--video-pruning-r"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +59,24 @@ def serve_command(
         host: address to listen at.
         port: port to listen at.
         allow_private_media: whether requests may name URLs inside the server's own network.
-        extra: more arguments for `vllm serve`, which go before these where they say the same.
+        extra: more arguments for `vllm serve`, which go before these where they say the same; what
+            `--hf-overrides` says is joined to what SharpV needs there.
 
     Raises:
-        InputError: there is no such model.
+        InputError: there is no such model, or arguments for vLLM that would switch SharpV off.
         UnsupportedModelError: a model that the plug-in does not prune.
     """
-    overrides = {"architectures": [f"SharpV{architecture_of(model)}"], "sharpv": options.to_dict()}
+    given, others = _overrides_in(extra)
+    ours = {"architectures": [f"SharpV{architecture_of(model)}"], "sharpv": options.to_dict()}
+    taken = sorted(set(given) & set(ours))
+    if taken:
+        raise InputError(f"got {taken} in --hf-overrides, which SharpV sets: leave them out")
+    _check(others)
+    overrides = {**given, **ours}
     arguments = ["serve", model, "--hf-overrides", json.dumps(overrides)]
     # The middleware lets through one option of a request; vLLM by itself lets through none or all.
     arguments += ["--trust-request-mm-kwargs", "--middleware", MIDDLEWARE]
-    arguments += ["--host", host, "--port", str(port), *extra]
+    arguments += ["--host", host, "--port", str(port), *others]
     media = {"VLLM_MEDIA_CONNECTOR": "sharpv-any"}
     if not allow_private_media:
         # A public address may send on to one that is not.
@@ -73,17 +84,54 @@ def serve_command(
     return ServeCommand(tuple(arguments), media)
 
 
+def _overrides_in(extra: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Takes `--hf-overrides` out of arguments; returns its object and the others."""
+    given: Any = {}
+    others = []
+    words = iter(extra)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not _is(name, _OVERRIDES):
+            others.append(word)
+            continue
+        value = value if equals else next(words, "")
+        try:
+            given = json.loads(value)
+        except ValueError:
+            given = None
+        if "." in name or not isinstance(given, dict):
+            raise InputError(f"got {name} {value}: give --hf-overrides once, as one JSON object")
+    return given, others
+
+
+def _check(extra: Sequence[str]) -> None:
+    """Refuses arguments that vLLM would take, and SharpV could not follow."""
+    for word, after in pairwise([*extra, ""]):
+        name = word.partition("=")[0]
+        if _is(name, _RATE):
+            raise InputError(f"got {name}, which is for vLLM's own methods: leave it out, and give --keep")
+        if _is(name, _PROCESSOR) and "sharpv_" in f"{word} {after}":
+            raise InputError(
+                f"got SharpV's options in {name}, where a request gives them: give the server --keep"
+            )
+
+
+def _is(name: str, beginning: str) -> bool:
+    return name.replace("_", "-").startswith(beginning)
+
+
 def architecture_of(model: str) -> str:
     """Returns vLLM's architecture of a model, from its `config.json`.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or it is no JSON object.
         UnsupportedModelError: the plug-in does not prune it.
     """
-    found = [str(name).removeprefix("SharpV") for name in _config(model).get("architectures") or []]
-    for name in found:
-        if name in ARCHITECTURES:
-            return name
+    found = _config(model).get("architectures")
+    for name in found if isinstance(found, list) else []:
+        stock = str(name).removeprefix("SharpV")
+        if stock in ARCHITECTURES:
+            return stock
     raise UnsupportedModelError(
         f"got a model of {found or 'no architecture'}; SharpV in vLLM prunes {', '.join(ARCHITECTURES)}"
     )
@@ -98,11 +146,16 @@ def _config(model: str) -> dict[str, Any]:
             from huggingface_hub import hf_hub_download  # noqa: PLC0415
 
             path = Path(hf_hub_download(model, "config.json"))
-        config: dict[str, Any] = json.loads(path.read_text())
+        config = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise InputError(
             f"cannot read the config.json of {model!r} ({reason}): give a model's directory, or a hub id "
             "that can be reached"
         ) from error
+    if not isinstance(config, dict):
+        raise InputError(
+            f"the config.json of {model!r} holds a {type(config).__name__}, not an object: give a model's "
+            "directory, or a hub id"
+        )
     return config

@@ -34,6 +34,9 @@ _BASE, _DIGITS = 256, 3
 _NUMBERS = 5
 COLUMNS = _NUMBERS * _DIGITS
 
+_SIGN = 2.0**-30
+"""A rate that no user gives; it is never read, but the runner asks for positions only where it sees one."""
+
 
 class SharpVMRope:
     """Comes before one of vLLM's models with M-RoPE among the bases of a class."""
@@ -48,15 +51,14 @@ class SharpVMRope:
 
     def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
         settings = vllm_config.model_config.get_multimodal_config()
-        if settings.video_pruning_rate:
+        if settings.video_pruning_rate not in (None, 0, _SIGN):
             raise InputError(
                 f"got video_pruning_rate={settings.video_pruning_rate}, which is for vLLM's own methods: "
                 "leave it out, and give SharpV its share as `keep`"
             )
         if vllm_config.speculative_config is not None:
             raise InputError("SharpV has not been tried with speculative decoding here: leave it out")
-        # A sign for the runner, which asks for positions only where it sees one; the value is not read.
-        settings.video_pruning_rate = 0.5
+        settings.video_pruning_rate = _SIGN
         super().__init__(vllm_config=vllm_config, prefix=prefix)  # type: ignore[call-arg]
         self.sharpv = Options.of(self.config)
 
@@ -163,9 +165,13 @@ class SharpVMRope:
             for embedding in multimodal_embeddings:
                 numbers = _from_digits(embedding[:, -COLUMNS:].to(positions.device)).T
                 place, lead = numbers[:2, 0].tolist()
+                # Within the prompt, whatever it says: an error here would stop the engine.
+                last = len(ids) - len(embedding)
+                cursor = min(cursor, last)
                 # An item that began before this chunk goes on where the chunk begins.
                 first = cursor if place else cursor + int(visual[cursor:].long().argmax()) - lead
-                start = first - place
+                first = min(max(first, cursor), last)
+                start = max(first - place, 0)
                 base = positions[0, start - 1] + 1 if start else 0
                 cursor = first + len(embedding)
                 positions[:, first:cursor] = numbers[2:] + base

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from math import inf
-from numbers import Real
+from sys import float_info
 from typing import Any, Literal
 
 from sharpv.config import SharpVConfig
@@ -49,7 +48,7 @@ class Options:
             raise InputError(f"unknown options {unknown} for SharpV in vLLM: accepted are {known}")
         rule = SharpVConfig(**{name: values[name] for name in _RULE if name in values})
         gain = values.get("gain", cls().gain)
-        if isinstance(gain, bool) or not isinstance(gain, Real) or not 0 < float(gain) < inf:
+        if isinstance(gain, bool) or not isinstance(gain, int | float) or not 0 < gain <= float_info.max:
             raise InputError(f"gain is {gain!r}: give a number above 0, from `sharpv calibrate`")
         return cls(keep=checked_keep(values.get("keep", cls().keep)), gain=float(gain), rule=rule)
 
@@ -79,6 +78,6 @@ def checked_keep(keep: object) -> Keep:
     """
     if keep == AUTO:
         return AUTO
-    if isinstance(keep, bool) or not isinstance(keep, Real) or not 0 < float(keep) <= 1:
+    if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 < keep <= 1:
         raise InputError(f"the share to keep is {keep!r}: give a number in (0, 1], or 'auto'")
     return float(keep)

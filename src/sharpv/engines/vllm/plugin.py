@@ -1,6 +1,7 @@
 """What installing the package gives vLLM: architectures that prune, under names of their own."""
 
 import logging
+import os
 import re
 from importlib import import_module
 from typing import Any
@@ -27,14 +28,18 @@ def require_vllm() -> None:
     """Checks the installed vLLM.
 
     Raises:
-        UnsupportedModelError: there is none, or one outside the tested range.
+        UnsupportedModelError: there is none, one that cannot be imported, or one outside the tested range.
     """
     low, high = (".".join(map(str, bound)) for bound in (VLLM_FROM, VLLM_BELOW))
     remedy = f'sharpv supports vLLM >= {low}, < {high}: pip install "vllm>={low},<{high}"'
     try:
         import vllm  # noqa: PLC0415
-    except ImportError:
-        raise UnsupportedModelError(f"vLLM is not installed; {remedy}") from None
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "vllm":
+            raise UnsupportedModelError(f"vLLM is not installed; {remedy}") from None
+        raise UnsupportedModelError(
+            f"vLLM is installed and cannot be imported ({error}): mend its installation; {remedy}"
+        ) from error
     installed = tuple(int(part) for part in re.findall(r"\d+", vllm.__version__)[:2])
     if not VLLM_FROM <= installed < VLLM_BELOW:
         raise UnsupportedModelError(f"got vLLM {vllm.__version__}; {remedy}")
@@ -57,7 +62,9 @@ def register() -> None:
     for architecture, module in ARCHITECTURES.items():
         name = f"SharpV{architecture}"
         ModelRegistry.register_model(name, f"{__package__}.{module}:{name}")
-    import_module(f"{__package__}.media")  # registers what `sharpv serve` fetches media with
+    # What `sharpv serve` fetches media with. A server that asks for it must not start without.
+    if os.environ.get("VLLM_MEDIA_CONNECTOR", "").startswith("sharpv-"):
+        import_module(f"{__package__}.media")
     if current_platform.is_cpu():
         _let_the_cpu_runner_prune()
 

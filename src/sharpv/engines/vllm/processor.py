@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from vllm.exceptions import VLLMValidationError
 from vllm.multimodal.inputs import MultiModalFieldConfig
 from vllm.multimodal.processing import PromptReplacement, PromptUpdateDetails
 
@@ -118,6 +119,24 @@ class QwenVideos:
     """The videos of the Qwen line: packed patches, those of one token in a row."""
 
     info: Any
+
+    def apply(self, inputs: Any, timing_ctx: Any) -> Any:
+        """Lays out a prompt, in which the tokens of images and videos may stand for these only.
+
+        The model finds where an image or video begins by such a token.
+
+        Raises:
+            VLLMValidationError: there is one in the text of a prompt with media.
+        """
+        # Before the media are processed, since vLLM takes what has been for something that the engine has.
+        config, counts = self.info.get_hf_config(), inputs.mm_data_items.get_all_counts()
+        for modality, token in (("image", config.image_token_id), ("video", config.video_token_id)):
+            if counts and inputs.prompt.count(token) > counts.get(modality, 0):
+                raise VLLMValidationError(
+                    f"got <|{modality}_pad|> in the text, which stands for an image or a video: leave it "
+                    "out, or write it otherwise"
+                )
+        return super().apply(inputs, timing_ctx)  # type: ignore[misc]
 
     def _videos(self, processed: Mapping[str, Any]) -> Iterator[tuple[int, int, Tensor]]:
         merge = self.info.get_hf_config().vision_config.spatial_merge_size
