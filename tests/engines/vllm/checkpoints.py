@@ -1,6 +1,7 @@
 """Toy checkpoints that vLLM can load: `python tests/engines/vllm/checkpoints.py OUT` writes all of them.
 
-Random weights of the real classes, about 1 MB each: answers are noise, prompts and positions are real.
+Random weights of the real classes, about 1 MB each: answers are noise, prompts and positions are real. With
+`--load` it writes one of 94 MB instead, whose LLM takes more time than its vision tower.
 """
 
 import sys
@@ -17,6 +18,16 @@ IMAGE_SIZE = 112
 
 HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}
 """vLLM's attention on the CPU takes no heads of 16 channels, which the random models have."""
+
+LARGE = {
+    "hidden_size": 512,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "head_dim": 64,
+}
+"""The LLM under load; its tower has 2 layers of 32."""
 
 SPREAD = 0.08
 """Wider than the usual weights, so that features of different patches differ."""
@@ -50,6 +61,21 @@ def write(family: str, folder: Path) -> Path:
     return target
 
 
+def write_for_load(folder: Path) -> Path:
+    """Writes the Qwen2.5-VL of the table "Under load" in docs/vllm.md into `folder`, and returns its path."""
+    model, processor = RANDOM_MODELS["qwen2_5_vl"](image_size=224)
+    text = model.config.text_config
+    for name, value in LARGE.items():
+        setattr(text, name, value)
+    text.rope_parameters["mrope_section"] = [8, 12, 12]
+    text.layer_types = ["full_attention"] * text.num_hidden_layers
+    model.config.vision_config.out_hidden_size = text.hidden_size
+    torch.manual_seed(0)
+    type(model)(model.config).float().save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
 def _rename_tower(path: Path) -> None:
     """Gives the SigLIP tower the names of the released checkpoints, which vLLM reads."""
     tower = "vision_tower."
@@ -60,5 +86,6 @@ def _rename_tower(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    for name in FAMILIES:
-        sys.stdout.write(f"{write(name, Path(sys.argv[1]))}\n")
+    folder, *load = sys.argv[1:]
+    written = [write_for_load(Path(folder))] if load else [write(name, Path(folder)) for name in FAMILIES]
+    sys.stdout.writelines(f"{path}\n" for path in written)

@@ -32,6 +32,7 @@ ASKS = {
     "image": Ask(("image",)),
     "cut": Ask(("cut",), 0.3),
     "again": Ask(("cut",), 0.3),
+    "once more": Ask(("cut",), 0.3),
     "default": Ask(("cut",)),
     "all": Ask(("cut",), 1.0),
     "few": Ask(("noise",), 0.11),
@@ -41,10 +42,12 @@ ASKS = {
     "first": Ask(("image", "cut"), 0.3),
     "last": Ask(("cut", "image"), 0.3),
     "long": Ask(("noise",), 0.2, frames=16),
+    "led": Ask(("cut",), 0.5, lead="What comes next is a clip. " * 3),
 }
+REPEATS = ("again", "once more")
 BATCH = ("few", "default", "text", "auto", "first", "all", "long")
 # Tokens of a chunk, fewer than of most prompts. vLLM takes no item that is larger.
-CHUNKS = {"llava_onevision": 48, "qwen2_vl": 48, "qwen2_5_vl": 48, "qwen3_vl": 128}
+CHUNKS = {"llava_onevision": 48, "qwen2_vl": 24, "qwen2_5_vl": 24, "qwen3_vl": 128}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -81,7 +84,7 @@ def answers(checkpoint: Callable[[str], Path]) -> Callable[[str, str], Answers]:
             settings["max_num_batched_tokens"] = CHUNKS[family]
         with engine(checkpoint(family), **settings) as llm:
             asks = {name: replace(ask, keep=None) if stock else ask for name, ask in ASKS.items()}
-            alone = {name: answer(llm, family, ask, anew=name != "again") for name, ask in asks.items()}
+            alone = {name: answer(llm, family, ask, anew=name not in REPEATS) for name, ask in asks.items()}
             if stock:
                 return Answers(alone, {})
             forget(llm)

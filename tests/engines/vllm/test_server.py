@@ -3,12 +3,7 @@
 import base64
 import http.server
 import io
-import os
-import socket
-import subprocess
-import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -17,105 +12,29 @@ import pytest
 from PIL import Image
 
 from sharpv.video import write_video
+from tests.engines.vllm.serving import DEFAULT_KEEP, MAX_LENGTH, data_url, serving
 from tests.engines.vllm.toys import clip
 
-REASON = "vLLM is not installed: run `make test-vllm`"
-STARTING_S = 240
-LONGEST = "900"  # seconds, after which a server that nobody stopped stops
 FRAMES = 32
 # The clip lasts 4 s, of which vLLM reads 2 frames per second; the toy sees pairs of them, of 4 x 4 tokens.
 N, F = 4, 16
-DEFAULT_KEEP = 0.25
-EXTRA = (
-    *("--max-model-len", "600", "--max-num-seqs", "8", "--dtype", "float32", "--enforce-eager"),
-    *("--limit-mm-per-prompt", '{"video": 2, "image": 1}', "--served-model-name", "toy"),
-)
 
 
 def budget(keep, n=N):
     return max(round(keep * n * F), n)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class Server:
-    """`sharpv serve` in a process of its own, and a client of it."""
-
-    def __init__(self, model, log, *options):
-        openai = pytest.importorskip("openai", reason=REASON)
-        self.port = free_port()
-        self.log = log
-        command = [sys.executable, "-m", "sharpv.cli", "serve", str(model), "--port", str(self.port)]
-        self.process = subprocess.Popen(
-            ["timeout", "--foreground", LONGEST, *command, "--keep", str(DEFAULT_KEEP), *options, *EXTRA],
-            stdout=log.open("w"),
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"},
-        )
-        self.client = openai.OpenAI(
-            base_url=f"http://127.0.0.1:{self.port}/v1", api_key="none", max_retries=0, timeout=120
-        )
-
-    @property
-    def completions(self):
-        return self.client.chat.completions
-
-    def wait(self):
-        for _ in range(STARTING_S):
-            if self.process.poll() is not None:
-                break
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return self
-            time.sleep(1)
-        raise RuntimeError(f"the server did not start: {self.log.read_text()[-3000:]}")
-
-    def stop(self):
-        self.process.terminate()
-        try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(30)
-
-    def ask(self, url, keep=None, **options):
-        extra = {} if keep is None else {"mm_processor_kwargs": {"sharpv_keep": keep}}
-        parts = [{"type": "text", "text": "What happens?"}]
-        if url is not None:
-            parts.insert(0, {"type": "video_url", "video_url": {"url": url}})
-        return self.completions.create(
-            model="toy",
-            messages=[{"role": "user", "content": parts}],
-            max_tokens=4,
-            temperature=0,
-            extra_body=extra,
-            **options,
-        )
-
-
-def serving(checkpoint, tmp_path_factory, *options):
-    pytest.importorskip("vllm", reason=REASON)
-    server = Server(checkpoint("qwen2_5_vl"), tmp_path_factory.mktemp("server") / "log", *options)
-    try:
-        yield server.wait()
-    finally:
-        server.stop()
-
-
 @pytest.fixture(scope="module")
 def server(checkpoint, tmp_path_factory):
-    yield from serving(checkpoint, tmp_path_factory)
+    yield from serving(checkpoint("qwen2_5_vl"), tmp_path_factory.mktemp("server"))
 
 
 @pytest.fixture(scope="module")
-def open_server(server, checkpoint, tmp_path_factory):
-    """One that fetches from private addresses, too."""
+def open_server(server, checkpoint, tmp_path_factory, mp4):
+    """One that fetches from private addresses, too, and reads files of one folder."""
     server.stop()
-    yield from serving(checkpoint, tmp_path_factory, "--allow-private-media")
+    allowed = ("--allow-private-media", "--allowed-local-media-path", str(mp4.parent))
+    yield from serving(checkpoint("qwen2_5_vl"), tmp_path_factory.mktemp("open"), *allowed)
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +42,6 @@ def mp4(tmp_path_factory):
     path = tmp_path_factory.mktemp("clips") / "clip.mp4"
     write_video(clip("cut", FRAMES), path, fps=8)
     return path
-
-
-def data_url(content, kind="video/mp4"):
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 @pytest.fixture(scope="module")
@@ -253,41 +168,49 @@ def test_a_video_that_cannot_be_read_is_refused(server, mp4, broken):
     assert "cannot read the media" in refused(server, broken(mp4))
 
 
-def test_a_video_that_is_too_long_for_the_model_is_refused(server, tmp_path):
-    write_video(clip("noise", FRAMES).repeat(2, 1).repeat(2, 2), tmp_path / "large.mp4", fps=8)
-    two = data_url((tmp_path / "large.mp4").read_bytes())
+def test_a_video_that_is_too_long_for_the_model_is_refused_unless_enough_of_it_is_pruned(server, tmp_path):
+    write_video(clip("noise", 120), tmp_path / "long.mp4", fps=2)
+    url, tokens = data_url((tmp_path / "long.mp4").read_bytes()), 60 * F
+    assert tokens > MAX_LENGTH
+    message = refused(server, url, 1.0)
+    assert f"exceeds model's maximum context length ({MAX_LENGTH})" in message
+    assert server.ask(url, 0.12, raw=True).headers["x-sharpv-video-tokens"] == str(tokens)
+
+
+def logprobs(answer):
+    return [token.logprob for token in answer.choices[0].logprobs.content]
+
+
+def test_many_at_once_some_of_them_broken(server, mp4, tmp_path):
     import openai  # noqa: PLC0415
 
-    parts = [{"type": "video_url", "video_url": {"url": two}}] * 2 + [{"type": "text", "text": "x" * 500}]
-    with pytest.raises(openai.BadRequestError, match="600"):
-        server.completions.create(
-            model="toy",
-            messages=[{"role": "user", "content": parts}],
-            max_tokens=4,
-            extra_body={"mm_processor_kwargs": {"sharpv_keep": 1.0}},
-        )
+    urls = []
+    for i in range(32):
+        write_video(np.roll(clip("noise", FRAMES), 3 * i, axis=2), tmp_path / f"{i}.mp4", fps=8)
+        urls.append(data_url((tmp_path / f"{i}.mp4").read_bytes()))
 
-
-def test_many_at_once_some_of_them_broken(server, mp4, url):
-    import openai  # noqa: PLC0415
-
-    alone = {keep: server.ask(url, keep) for keep in (0.12, 0.5)}
-
-    def one(i):
+    def one(i, salt="together"):
         try:
-            return server.ask(corrupt(mp4) if i % 4 == 3 else url, (0.12, 0.5)[i % 2])
+            return server.ask(
+                corrupt(mp4) if i % 4 == 3 else urls[i], (0.12, 0.5)[i % 2], salt, logprobs=True
+            )
         except openai.APIStatusError as error:
             return error
 
     with ThreadPoolExecutor(32) as pool:
         answers = list(pool.map(one, range(32)))
+    good = [i for i in range(32) if i % 4 != 3]
+    alone = {i: one(i, "alone") for i in good}
+    # No clip's answer would do for that of another.
+    assert len({tuple(logprobs(answer)) for answer in alone.values()}) == len(good)
     for i, answer in enumerate(answers):
-        if i % 4 == 3:
+        if i not in good:
             assert 400 <= answer.status_code < 500
-        else:
-            expected = alone[(0.12, 0.5)[i % 2]]
-            assert answer.choices[0].message.content == expected.choices[0].message.content
-            assert answer.usage.prompt_tokens == expected.usage.prompt_tokens
+            continue
+        assert answer.choices[0].message.content == alone[i].choices[0].message.content
+        assert answer.usage.prompt_tokens == alone[i].usage.prompt_tokens
+        # Other requests in the batch change the order of additions in float32.
+        assert logprobs(answer) == pytest.approx(logprobs(alone[i]), abs=1e-4)
     assert server.ask(None).choices[0].message.content is not None
     assert server.process.poll() is None
 
@@ -303,3 +226,10 @@ def test_a_server_that_may_fetches_from_private_addresses(open_server, mp4, url)
         files.shutdown()
     assert fetched.usage.prompt_tokens == open_server.ask(url).usage.prompt_tokens
     assert "404" in missing
+
+
+def test_files_of_the_folder_that_vllm_allows_are_read_and_no_others(open_server, mp4, url, tmp_path):
+    read = open_server.ask(f"file://{mp4}")
+    assert read.usage.prompt_tokens == open_server.ask(url).usage.prompt_tokens
+    (tmp_path / "other.mp4").write_bytes(mp4.read_bytes())
+    assert "allowed-local-media-path" in refused(open_server, f"file://{tmp_path}/other.mp4")

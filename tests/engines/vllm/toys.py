@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +48,19 @@ def image() -> np.ndarray:
 
 @dataclass(frozen=True)
 class Ask:
-    """One request: the kinds of its media in order (`image`, or that of a clip), and its share."""
+    """One request: its media in order (`image`, or the kind of a clip), its share, and text before them."""
 
     media: tuple[str, ...]
     keep: float | str | None = None
     frames: int = FRAMES
+    lead: str = ""
 
     def prompt(self, family: str) -> str:
         """Returns the text, with the placeholders of the family."""
         llava = family == "llava_onevision"
         written = [_placeholder("image" if kind == "image" else "video", llava) for kind in self.media]
-        return f"<|im_start|>user\n{'and'.join(written)}What happens?<|im_end|>\n<|im_start|>assistant\n"
+        media = self.lead + "and".join(written)
+        return f"<|im_start|>user\n{media}What happens?<|im_end|>\n<|im_start|>assistant\n"
 
     @property
     def videos(self) -> list[np.ndarray]:
@@ -123,6 +126,7 @@ class Record:
         logprobs: of these tokens.
         cached: tokens of the prompt that the prefix cache had.
         positions: `[axes, L]`, what the LLM was told of the tokens that it read, prompt and answer.
+        passes: where in the prompt and answer each pass of the LLM begins.
         embedded: what the model's encoder was given, what it returned, and what stock vLLM's would have.
     """
 
@@ -131,6 +135,7 @@ class Record:
     logprobs: list[float]
     cached: int
     positions: Tensor
+    passes: list[int]
     embedded: list[tuple[dict[str, Any], Any, Any]]
 
 
@@ -264,11 +269,13 @@ def answer(llm: Any, family: str, ask: Ask, anew: bool = True) -> Record:
         (output,) = generate(llm, family, [ask])
     finally:
         llm.apply_model(deafen)
+    lengths = [each.shape[1] for each in positions]
     return Record(
         list(output.prompt_token_ids),
         list(output.outputs[0].token_ids),
         logprobs(output),
         output.num_cached_tokens,
         torch.cat(positions, dim=1),
+        list(accumulate(lengths[:-1], initial=output.num_cached_tokens)),
         embedded,
     )
