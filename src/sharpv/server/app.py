@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 import sharpv
 from sharpv.server.answers import completion, events
 from sharpv.server.gate import CHAT, FILES, HEALTH, LEFT, METRICS, MODELS, App, Gate
-from sharpv.server.refused import error_body
+from sharpv.server.refused import Refused, error_body
 from sharpv.server.schema import ChatRequest, Completion, Deleted, Failure, Model, Models, StoredFile
 from sharpv.server.service import Service
 
@@ -132,9 +132,12 @@ def _add_facts(app: FastAPI, service: Service) -> None:
         """Names the one model."""
         return Models(data=[Model(id=service.name, created=service.started)])
 
-    @app.get(HEALTH)
+    @app.get(HEALTH, responses={503: {"model": Failure, "description": "The model is stuck."}})
     async def health() -> Mapping[str, str]:
-        """Tells that the server is up; needs no key."""
+        """Tells that requests are answered; needs no key."""
+        reason = service.line.stuck()
+        if reason is not None:
+            raise Refused(503, reason, "stuck")
         return {"status": "ok"}
 
     @app.get(METRICS, response_class=PlainTextResponse, responses={401: FAILURES[401]})
