@@ -94,6 +94,30 @@ def test_sampling_follows_its_seed(llava):
     assert len({sampled(seed) for seed in range(4)}) > 1
 
 
+@pytest.mark.parametrize("own", [{"top_k": 1}, {"min_p": 1.0}, {"typical_p": 1e-6}, {"epsilon_cutoff": 0.9}])
+def test_a_models_own_settings_leave_sampling_as_it_is_asked(llava, monkeypatch, own):
+    def sampled():
+        decoding = Decoding(max_new_tokens=6, temperature=2.0, top_p=0.9, seed=1)
+        return chat(llava, [user(QUESTION)], SharpVConfig(), decoding).text
+
+    monkeypatch.setattr(llava.model.generation_config, "top_k", 0)
+    expected = sampled()
+    for name, value in own.items():
+        monkeypatch.setattr(llava.model.generation_config, name, value)
+    assert sampled() == expected
+
+
+def test_a_request_without_a_seed_draws_another_one(llava):
+    def sampled(seed=None):
+        return chat(llava, [user(QUESTION)], SharpVConfig(), Decoding(temperature=2.0, seed=seed)).text
+
+    def after_a_seed():
+        sampled(seed=1)
+        return sampled()
+
+    assert after_a_seed() != after_a_seed()
+
+
 @pytest.mark.parametrize("temperature", [5e-324, 1e-9, 0.009])
 def test_hardly_any_temperature_is_greedy(llava, temperature):
     decoding = Decoding(max_new_tokens=6, temperature=temperature, seed=0)
@@ -109,3 +133,14 @@ def test_a_conversation_longer_than_the_model_reads_is_refused(llava):
 def test_a_text_with_a_placeholder_is_refused(llava):
     with pytest.raises(InputError, match="tokens for pictures"):
         chat(llava, [user("What is <video>?")], SharpVConfig(), SHORT)
+
+
+@pytest.mark.parametrize("between", [(), (picture(),)])
+def test_a_placeholder_in_pieces_is_refused(llava, between):
+    with pytest.raises(InputError, match="tokens for pictures"):
+        chat(llava, [user("What is <vid", *between, "eo>?")], SharpVConfig(), SHORT)
+
+
+def test_texts_of_two_messages_are_not_joined(llava):
+    messages = [user("What is <vid"), Message("assistant", ("eo>?",)), user(QUESTION)]
+    assert chat(llava, messages, SharpVConfig(), SHORT).tokens == 6

@@ -7,7 +7,7 @@ from sharpv.errors import SharpVError
 from sharpv.server import fetch as fetching
 from sharpv.server.fetch import fetch, is_public
 from sharpv.server.limits import Limits
-from sharpv.server.media import Access, Medium, load
+from sharpv.server.media import Access, Medium, check, load
 from sharpv.video import Sampling, read_video
 from tests.server.running import data_url, picture_bytes, serving_files
 
@@ -130,6 +130,8 @@ def test_public_addresses(address):
         *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0"),
         *("224.0.0.1", "255.255.255.255", "240.0.0.1", "::", "::1", "fe80::1%eth0", "fc00::1", "ff02::1"),
         *("::ffff:127.0.0.1", "::ffff:8.8.8.8", "64:ff9b::7f00:1", "2002:7f00:1::", "2001::1"),
+        *("::127.0.0.1", "fec0::1", "::ffff:0:7f00:1", "3fff::1", "2001:db8::1"),
+        *("2a00:1450::5efe:7f00:1", "2a00:1450::200:5efe:7f00:1"),
     ],
 )
 def test_addresses_that_are_not_public_or_may_hide_one(address):
@@ -190,3 +192,35 @@ def test_a_password_in_a_url_is_not_told(tmp_path):
     with (tmp_path / "file").open("wb") as file, pytest.raises(SharpVError) as refused:
         fetch("http://user:secret@127.0.0.1:9/", file, 100, allow_private=True)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:secret@127.0.0.1/x",
+        "http://secret@127.0.0.1/x",
+        "ftp://user:secret@127.0.0.1/x",
+        "http://user:secret@exa\u2100mple/",
+        "http://127.0.0.1\\secret/",
+        "http:/\t/user:secret@127.0.0.1/x",
+    ],
+)
+def test_a_url_with_a_password_is_refused_before_anything_is_done(url):
+    with pytest.raises(SharpVError, match="got a URL with") as refused:
+        check(Medium("video", url), Access())
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "target", ["http://user:secret@127.0.0.1/", "//user:secret@x/", "ftp://user:secret@x/", "/\\secret"]
+)
+def test_a_redirect_to_a_password_is_refused(fetched, target):
+    with pytest.raises(SharpVError, match="got a URL with") as refused:
+        fetched({"/": (302, {"Location": target}, b"")}, allow_private=True)
+    assert "secret" not in str(refused.value)
+
+
+def test_the_body_of_a_redirect_is_not_read(fetched):
+    # It promises more than it sends: who reads it, fails.
+    moved = (302, {"Location": "/b", "Content-Length": "100"}, b"x")
+    assert fetched({"/": moved, "/b": (200, {}, b"content")}, allow_private=True) == b"content"

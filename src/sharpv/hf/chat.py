@@ -23,6 +23,8 @@ Part = str | Video | Image
 P = TypeVar("P", str, Video, Image)
 
 LEAST_TEMPERATURE = 0.01
+# What else a checkpoint may cut of the distribution, such as Qwen2-VL's `top_k` of 1, which is greedy.
+UNCUT = {"top_k": 0, "min_p": 0.0, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Decoding:
         max_new_tokens: the most tokens of the answer.
         temperature: of sampling; below 0.01, by which logits cannot well be divided, it is greedy.
         top_p: share of the probability that sampling draws from.
-        seed: of sampling; None goes on from the last one.
+        seed: of sampling; None draws another one.
     """
 
     max_new_tokens: int = 64
@@ -103,8 +105,7 @@ def chat(
     _check_length(model.config, length, decoding.max_new_tokens)
     if require_family(model.config.model_type).modality == "image":
         config = replace(config, images_as_frames=bool(_parts(messages, Video)))
-    if decoding.seed is not None:
-        torch.manual_seed(decoding.seed)
+    _sow(decoding.seed)
     with attach(model, config, method=method) as session:
         output = model.generate(
             **inputs,
@@ -121,7 +122,8 @@ def chat(
 def _inputs(loaded: VideoModel, messages: Sequence[Message]) -> Any:
     """Returns what the processor makes of a conversation, with the model's own chat template."""
     processor, images, videos = loaded.processor, _parts(messages, Image), _parts(messages, Video)
-    check_text(processor, _parts(messages, str))
+    # Templates join the texts of a message, also those that a picture stands between.
+    check_text(processor, ["".join(_parts([message], str)) for message in messages])
     as_images = require_family(loaded.model.config.model_type).modality == "image"
     if as_images and videos and (images or len(videos) > 1):
         raise InputError(
@@ -156,10 +158,17 @@ def _check_length(config: Any, prompt: int, answer: int) -> None:
         )
 
 
+def _sow(seed: int | None) -> None:
+    if seed is None:
+        torch.seed()  # else it would go on from the seed of another request
+    else:
+        torch.manual_seed(seed)
+
+
 def _options(decoding: Decoding) -> dict[str, Any]:
     options: dict[str, Any] = {"max_new_tokens": decoding.max_new_tokens, "do_sample": False}
     if decoding.temperature >= LEAST_TEMPERATURE:
-        options |= {"do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p}
+        options |= {"do_sample": True, "temperature": decoding.temperature, "top_p": decoding.top_p, **UNCUT}
     return options
 
 

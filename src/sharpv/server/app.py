@@ -4,25 +4,24 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from fastapi import FastAPI, File, Form, Request, Response, UploadFile
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 import sharpv
 from sharpv.server.answers import completion, events
+from sharpv.server.bodies import CHAT_BODY, UPLOAD_BODY, chat_schemas, read_chat, read_upload
 from sharpv.server.gate import CHAT, FILES, HEALTH, LEFT, METRICS, MODELS, App, Gate
-from sharpv.server.refused import error_body
-from sharpv.server.schema import ChatRequest, Completion, Deleted, Failure, Model, Models, StoredFile
+from sharpv.server.refused import Refused, error_body
+from sharpv.server.schema import Completion, Deleted, Failure, Model, Models, StoredFile
 from sharpv.server.service import Service
 
 __all__ = ["create_app"]
 
 T = TypeVar("T")
 
-SHOWN_ERRORS = 5
 FAILURES: dict[int | str, dict[str, Any]] = {
     status: {"model": Failure, "description": description}
     for status, description in {
@@ -59,16 +58,19 @@ def create_app(service: Service, key: str | None = None) -> App:
     _add_chat(app, service)
     _add_files(app, service)
     _add_facts(app, service)
-    for path in app.openapi()["paths"].values():
+    document = app.openapi()
+    document["components"]["schemas"].update(chat_schemas())
+    for path in document["paths"].values():
         for operation in path.values():
             operation["responses"].pop("422", None)  # FastAPI's own; here it is 400
     return Gate(app, service.settings.access.limits, service.metrics, key)
 
 
 def _add_chat(app: FastAPI, service: Service) -> None:
-    @app.post(CHAT, response_model=Completion, responses={200: STREAM, **FAILURES})
-    async def chat(asked: ChatRequest, request: Request) -> Response:
+    @app.post(CHAT, response_model=Completion, responses={200: STREAM, **FAILURES}, openapi_extra=CHAT_BODY)
+    async def chat(request: Request) -> Response:
         """Answers the last message of a conversation with videos and images."""
+        asked = await read_chat(request)
         texts: asyncio.Queue[str | None] = asyncio.Queue()
         task = _while_there(request, service.answer(asked, texts.put_nowait))
         task.add_done_callback(lambda _: texts.put_nowait(None))
@@ -107,11 +109,12 @@ def _while_there(request: Request, work: Coroutine[Any, Any, T]) -> "asyncio.Tas
 def _add_files(app: FastAPI, service: Service) -> None:
     uploads = service.uploads
 
-    @app.post(FILES, responses=FAILURES)
-    async def upload(file: Annotated[UploadFile, File()], purpose: Annotated[str, Form()] = "") -> StoredFile:
+    @app.post(FILES, responses=FAILURES, openapi_extra=UPLOAD_BODY)
+    async def upload(request: Request) -> StoredFile:
         """Keeps a video for an hour, for parts of messages as `{"type": "file", "file": {"file_id": ID}}`."""
-        stored = uploads.reserve(file.size or 0, file.filename or "", purpose)
-        await asyncio.to_thread(uploads.write, stored, file.file)
+        async with read_upload(request) as (file, purpose):
+            stored = uploads.reserve(file.size or 0, file.filename or "", purpose)
+            await asyncio.to_thread(uploads.write, stored, file.file)
         return stored
 
     @app.get(FILES + "/{file_id}", responses=FAILURES)
@@ -132,9 +135,12 @@ def _add_facts(app: FastAPI, service: Service) -> None:
         """Names the one model."""
         return Models(data=[Model(id=service.name, created=service.started)])
 
-    @app.get(HEALTH)
+    @app.get(HEALTH, responses={503: {"model": Failure, "description": "The model is stuck."}})
     async def health() -> Mapping[str, str]:
-        """Tells that the server is up; needs no key."""
+        """Tells that requests are answered; needs no key."""
+        reason = service.line.stuck()
+        if reason is not None:
+            raise Refused(503, reason, "stuck")
         return {"status": "ok"}
 
     @app.get(METRICS, response_class=PlainTextResponse, responses={401: FAILURES[401]})
@@ -147,12 +153,6 @@ def _tell_failures(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
         return _failure(error.status_code, error.detail, getattr(error, "code", None), error.headers)
-
-    @app.exception_handler(RequestValidationError)
-    async def malformed(request: Request, error: RequestValidationError) -> Response:
-        found = error.errors()
-        told = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in found[:SHOWN_ERRORS]]
-        return _failure(400, "; ".join(told), "malformed")
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:

@@ -1,23 +1,28 @@
 """Fetching media by http from public addresses only, at every step of a redirect."""
 
 import http.client
+import re
 import socket
 import urllib.request
 from collections.abc import Callable
+from email.message import Message
 from ipaddress import IPv6Network, ip_address
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 from sharpv.errors import InputError
 
-__all__ = ["fetch", "is_public"]
+__all__ = ["check_url", "fetch", "is_public"]
 
 SILENCE_S = 10.0
 CHUNK_BYTES = 1 << 18
-# Networks of IPv6 that lead to an address of IPv4 in their digits, perhaps to one inside.
-EMBEDDING = tuple(
-    map(IPv6Network, ("::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16"))
-)
+GLOBAL_UNICAST = IPv6Network("2000::/3")
+# Teredo and 6to4, which lead to an address of IPv4 in their digits, perhaps to one inside; documentation.
+NOT_TO_BE_REACHED = tuple(map(IPv6Network, ("2001::/32", "2002::/16", "3fff::/20")))
+# The first half of an interface id before an address of IPv4 (ISATAP).
+ISATAP = (0x00005EFE, 0x02005EFE)
+USERINFO = re.compile(r"[^/?#]*//[^/?#]*@")
+UNSAYABLE = re.compile(r"[\x00-\x20\x7f]")
 
 
 def fetch(url: str, file: BinaryIO, most: int, allow_private: bool = False) -> None:
@@ -35,9 +40,11 @@ def fetch(url: str, file: BinaryIO, most: int, allow_private: bool = False) -> N
     Raises:
         InputError: the URL, or one that it redirects to, is not to be had, too large, or not public.
     """
-    host = urlsplit(url).hostname or ""
-    request = urllib.request.Request(url, headers={"User-Agent": "sharpv"})
+    check_url(url)
+    host = ""
     try:
+        host = urlsplit(url).hostname or ""
+        request = urllib.request.Request(url, headers={"User-Agent": "sharpv"})
         response = _opener(allow_private).open(request, timeout=SILENCE_S)
         if response is None:  # a redirect to a scheme without a handler, such as ftp
             raise InputError(f"cannot fetch from {host!r}: it leads to a scheme other than http and https")
@@ -50,12 +57,39 @@ def fetch(url: str, file: BinaryIO, most: int, allow_private: bool = False) -> N
         raise InputError(f"cannot fetch from {host!r}: {reason[:200]}; check the URL") from None
 
 
+def check_url(url: str) -> None:
+    """Checks what can be told of an http URL, and tells nothing of it, since it may hold a password.
+
+    Raises:
+        InputError: it has a user, or characters that its readers take in different ways.
+    """
+    if USERINFO.match(url):
+        raise InputError("got a URL with a user or a password: give one without, or send the data")
+    if "\\" in url or UNSAYABLE.search(url):
+        raise InputError("got a URL with a backslash, a space or a control character: percent-encode it")
+
+
 def is_public(address: str) -> bool:
     """Whether an IP address is one of the public internet, and of one machine."""
     found = ip_address(address.partition("%")[0])
-    if found.version == 6 and any(found in network for network in EMBEDDING):
-        return False
+    if found.version == 6:
+        if found not in GLOBAL_UNICAST or any(found in network for network in NOT_TO_BE_REACHED):
+            return False
+        if int(found) >> 32 & 0xFFFFFFFF in ISATAP:
+            return False
     return found.is_global and not found.is_multicast
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    def http_error_302(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message
+    ) -> Any:
+        target = headers.get("Location") or headers.get("URI") or ""
+        check_url(target.replace(" ", "%20"))
+        fp.close()  # its body would be read whole, however large
+        return super().http_error_302(req, fp, code, msg, cast(Any, headers))
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
 def _opener(allow_private: bool) -> urllib.request.OpenerDirector:
@@ -63,7 +97,7 @@ def _opener(allow_private: bool) -> urllib.request.OpenerDirector:
     for handler in (
         _http_handler(allow_private),
         _https_handler(allow_private),
-        urllib.request.HTTPRedirectHandler(),
+        _Redirects(),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
     ):

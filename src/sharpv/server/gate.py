@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from fastapi.responses import JSONResponse
@@ -134,6 +135,9 @@ class _Passage:
         """
         if event["type"] == "http.response.start":
             self.status = event["status"]
+            if self._size and not self._whole:  # what has come so far was enough to refuse it
+                with suppress(Refused):
+                    await self._drain()
         try:
             async with asyncio.timeout(self._seconds):
                 await self._send(event)

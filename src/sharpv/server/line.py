@@ -2,9 +2,10 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TypeVar
 
 from sharpv.server.limits import Limits
@@ -25,12 +26,17 @@ class Line:
     def __init__(self, limits: Limits) -> None:
         self.length = 0
         self._most = limits.queue
+        self._request_seconds = limits.request_seconds
         self._loaded = asyncio.Semaphore(limits.loaded)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sharpv-model")
+        self._running: tuple[float, threading.Event] | None = None
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Waits until a request may load its media.
+    async def place(self, media: bool) -> AsyncIterator[None]:
+        """Waits until a request may load its media; one without any does not wait for those of others.
+
+        Args:
+            media: whether it has any.
 
         Raises:
             Refused: too many wait.
@@ -39,7 +45,7 @@ class Line:
             raise Refused(429, f"{self.length} requests wait already (queue): try again later", "queue_full")
         self.length += 1
         try:
-            async with self._loaded:
+            async with self._loaded if media else nullcontext():
                 yield
         finally:
             self.length -= 1
@@ -52,9 +58,32 @@ class Line:
         """
         left = threading.Event()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, job, left.is_set)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, job, left)
         finally:
             left.set()
+
+    def _run(self, job: Callable[[Callable[[], bool]], T], left: threading.Event) -> T:
+        """Runs a job, and notes since when, in the thread of the model."""
+        self._running = time.monotonic(), left
+        try:
+            return job(left.is_set)
+        finally:
+            self._running = None
+
+    def stuck(self) -> str | None:
+        """Says why the model answers nobody: a job runs longer than any request may; None if none does."""
+        running, most = self._running, self._request_seconds
+        if running is None:
+            return None
+        began, left = running
+        seconds = time.monotonic() - began
+        if seconds <= most:
+            return None
+        awaited = "which was given up" if left.is_set() else "which is still waited for"
+        return (
+            f"the model has been at one request for {seconds:.0f} s, {awaited}; a request may take {most} s "
+            "(request_seconds): restart the server if this lasts"
+        )
 
     def close(self) -> None:
         """Lets the job that runs be the last."""

@@ -10,7 +10,7 @@ from typing import BinaryIO, cast
 from PIL.Image import Image
 
 from sharpv.server.media import Access, Medium
-from sharpv.server.media_process import REFUSED, read_answer, write_task
+from sharpv.server.media_process import GONE, REFUSED, read_answer, write_task
 from sharpv.server.refused import Refused
 from sharpv.video import Sampling, Video
 
@@ -35,8 +35,9 @@ async def load_media(media: list[Medium], sampling: Sampling, access: Access) ->
         answer.seek(0)
         if code == 0:
             return await asyncio.to_thread(read_answer, cast(BinaryIO, answer))
-        if code == REFUSED:
-            raise Refused(400, answer.read().decode(errors="replace"), "bad_media")
+        if code in (REFUSED, GONE):
+            status, name = (404, "file_not_found") if code == GONE else (400, "bad_media")
+            raise Refused(status, answer.read().decode(errors="replace"), name)
     if code == -signal.SIGALRM:
         seconds = access.limits.media_seconds
         raise Refused(408, f"the media took longer than {seconds} s to load (media_seconds)", "timeout")

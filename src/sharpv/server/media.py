@@ -16,7 +16,7 @@ import numpy as np
 from PIL.Image import Image
 
 from sharpv.errors import InputError
-from sharpv.server.fetch import fetch
+from sharpv.server.fetch import check_url, fetch
 from sharpv.server.limits import Limits
 from sharpv.server.pictures import image_size, read_image
 from sharpv.video import Sampling, Video, read_video, sample_indices
@@ -24,12 +24,16 @@ from sharpv.video.clip import open_clip
 from sharpv.video.clock import read_clock
 from sharpv.video.index import index_packets
 
-__all__ = ["Access", "Medium", "check", "load"]
+__all__ = ["Access", "Gone", "Medium", "check", "load"]
 
 JPEGS = "data:video/jpeg;base64,"
 """What begins a URL of single frames, which have commas between them."""
 
 NAME = "the clip"
+
+
+class Gone(InputError):
+    """An uploaded file was deleted, or has expired, while its request waited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,8 @@ def check(medium: Medium, access: Access) -> None:
     if medium.path is not None:
         return
     scheme, head = _scheme(medium.url), medium.url[:60]
+    if scheme not in ("data", "file"):
+        check_url(medium.url)
     if scheme == "file" and access.folder is None:
         raise InputError("got a file: URL: the server reads no files of its own; send the data")
     if scheme not in ("http", "https", "data", "file"):
@@ -83,6 +89,7 @@ def load(media: Sequence[Medium], sampling: Sampling, access: Access) -> list[Vi
     """Reads the media of a request, in their order.
 
     Raises:
+        Gone: an uploaded file is no longer there.
         InputError: one is not to be had, or exceeds a limit.
         VideoError: a video cannot be decoded.
     """
@@ -137,7 +144,7 @@ class _Budget:
 def _opened(medium: Medium, access: Access) -> Iterator[BinaryIO]:
     scheme = _scheme(medium.url)
     if medium.path is not None:
-        with open(medium.path, "rb") as uploaded:
+        with _uploaded(medium.path) as uploaded:
             yield uploaded
     elif scheme == "data":
         yield io.BytesIO(_from_base64(medium.url.partition(",")[2]))
@@ -150,6 +157,13 @@ def _opened(medium: Medium, access: Access) -> Iterator[BinaryIO]:
     elif access.folder is not None:
         with _allowed(medium.url, access.folder).open("rb") as local:
             yield local
+
+
+def _uploaded(path: str) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise Gone("an uploaded file was deleted, or has expired, before it was read") from None
 
 
 def _scheme(url: str) -> str:

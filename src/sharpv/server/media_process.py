@@ -15,13 +15,13 @@ from PIL import Image
 
 from sharpv.errors import SharpVError
 from sharpv.server.limits import Limits
-from sharpv.server.media import Access, Medium, load
+from sharpv.server.media import Access, Gone, Medium, load
 from sharpv.video import Sampling, Video
 
-__all__ = ["REFUSED", "read_answer", "write_task"]
+__all__ = ["GONE", "REFUSED", "read_answer", "write_task"]
 
-REFUSED = 3
-"""The exit code that says: what was written is the reason."""
+REFUSED, GONE = 3, 4
+"""The exit codes that say: what was written is the reason; GONE is of an uploaded file."""
 
 ARRAYS = ("frames", "timestamps", "indices")
 
@@ -83,13 +83,13 @@ def main() -> int:
         loaded = load([Medium(**medium) for medium in task["media"]], Sampling(**task["sampling"]), access)
         _write_answer(sys.stdout.buffer, loaded)
     except SharpVError as error:
-        reason = str(error)
-    except Exception as error:  # whatever a file makes a decoder do
-        reason = f"cannot decode the media ({type(error).__name__}: {error})"
+        reason, code = str(error), GONE if isinstance(error, Gone) else REFUSED
+    except Exception as error:  # whatever a file makes a decoder do; its words may tell a path
+        reason, code = f"cannot decode the media ({type(error).__name__})", REFUSED
     else:
         return 0
     sys.stdout.buffer.write(reason.encode(errors="replace"))
-    return REFUSED
+    return code
 
 
 if __name__ == "__main__":

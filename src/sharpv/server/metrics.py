@@ -26,7 +26,7 @@ class Metrics:
     def add(self, counter: str, value: float = 1, **labels: object) -> None:
         """Adds to a counter; labels must be few, and none of a client's own."""
         text = ",".join(f'{name}="{label}"' for name, label in labels.items())
-        self._values[counter][text] += value
+        self._values[counter][text] += float(value)
 
     def add_report(self, report: Report, answer_tokens: int, waited: Mapping[str, float]) -> None:
         """Counts an answered request.
@@ -57,7 +57,7 @@ class Metrics:
         for name, values in self._values.items():
             lines += [f"# HELP {name} {COUNTERS[name]}", f"# TYPE {name} counter"]
             lines += [
-                f"{name}{{{labels}}} {value:g}" if labels else f"{name} {value:g}"
+                f"{name}{{{labels}}} {value!r}" if labels else f"{name} {value!r}"
                 for labels, value in values.items()
             ]
         lines += ["# HELP sharpv_queue Requests that are served or wait.", "# TYPE sharpv_queue gauge"]

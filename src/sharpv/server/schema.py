@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 __all__ = [
     "Answer",
@@ -25,12 +25,25 @@ __all__ = [
 ]
 
 
+MOST_PARTS = 1024
+"""Messages of a conversation, and parts of a message."""
+
+MOST_METADATA = 16
+
+
 def _sayable(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError("half of a surrogate pair stands alone: send whole characters") from None
     return text
+
+
+def _few(entries: Any) -> Any:
+    # Before each of them is looked at, since each makes an error of its own.
+    if isinstance(entries, dict) and len(entries) > MOST_METADATA:
+        raise ValueError(f"got {len(entries)} entries: at most {MOST_METADATA} are taken")
+    return entries
 
 
 Words = Annotated[str, AfterValidator(_sayable)]
@@ -40,6 +53,16 @@ class Asked(BaseModel):
     """What a client sends: a key that is not known is an error, not a wish that goes unheard."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_known_keys(cls, given: Any) -> Any:
+        # The first ends it: pydantic would make an error of each, and a body has room for a million.
+        if isinstance(given, dict):
+            for key in given:
+                if key not in cls.model_fields:
+                    raise ValueError(f"got the unknown key {key[:60]!r}: leave it out")
+        return given
 
 
 class Text(Asked):
@@ -92,15 +115,14 @@ class FilePart(Asked):
 
 
 Media = VideoPart | ImagePart | FilePart
+Part = Annotated[Text | Media, Field(discriminator="type")]
 
 
 class Message(Asked):
     """One turn."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: (
-        Words | Annotated[list[Annotated[Text | Media, Field(discriminator="type")]], Field(min_length=1)]
-    )
+    content: Words | Annotated[list[Part], Field(min_length=1, max_length=MOST_PARTS, fail_fast=True)]
     name: str | None = Field(None, description="Not read.")
 
 
@@ -132,7 +154,7 @@ class ChatRequest(Asked):
     """POST /v1/chat/completions."""
 
     model: str
-    messages: list[Message] = Field(min_length=1)
+    messages: list[Message] = Field(min_length=1, max_length=MOST_PARTS, fail_fast=True)
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0, le=2, description="Below 0.01 is greedy; 0 is the default.")
@@ -147,7 +169,7 @@ class ChatRequest(Asked):
     frequency_penalty: Literal[0] | None = None
     presence_penalty: Literal[0] | None = None
     user: str | None = Field(None, description="Not read.")
-    metadata: dict[str, str] | None = Field(None, description="Not read.")
+    metadata: Annotated[dict[str, str] | None, BeforeValidator(_few)] = Field(None, description="Not read.")
     store: Literal[False] | None = None
     sharpv: Options | None = None
 

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from jinja2 import TemplateError
@@ -63,10 +64,19 @@ class Settings:
             sampling = self.sampling
             if rule:
                 sampling = Sampling(**rule, max_frames=most if "fps" in rule else None)
-            config = SharpVConfig.from_dict({**self.config.to_dict(), **given})
+            config = SharpVConfig.from_dict({**self._own(given), **given})
         except (ValueError, OverflowError) as error:
             raise Refused(400, str(error), "bad_options") from None
         return Settings(config=config, method=method, sampling=sampling, access=self.access)
+
+    def _own(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the fields of the server's config, less what a request puts another rule in place of."""
+        own = self.config.to_dict()
+        if "retention" in given:
+            own["threshold"] = None
+        if given.get("threshold") is not None:
+            own["retention"] = "adaptive"
+        return own
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +133,7 @@ class Service:
             loop.call_soon_threadsafe(on_text, text)
 
         try:
-            async with asyncio.timeout(self._limits.request_seconds) as limit, self.line.place():
+            async with asyncio.timeout(self._limits.request_seconds) as limit, self.line.place(bool(media)):
                 let_in = loop.time()
                 loaded = await load_media(media, settings.sampling, settings.access)
                 ready = loop.time()
