@@ -11,7 +11,7 @@ from sharpv.batch.line import Line
 from sharpv.batch.manifest import Row
 from sharpv.errors import SharpVError
 
-__all__ = ["AT_ONCE", "Engine", "Failed", "Model", "Worker", "open_worker"]
+__all__ = ["AT_ONCE", "LOST", "Engine", "Failed", "Model", "Worker", "open_worker"]
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +19,7 @@ AT_ONCE = 3
 """Rows in a worker: one with the model, and two being read or waiting with their frames in memory."""
 
 LOST = 70
+"""Exit code of a worker that can answer no more rows."""
 
 
 class Model(Protocol):
