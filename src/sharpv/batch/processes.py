@@ -12,7 +12,7 @@ from threading import Lock
 
 from sharpv.batch.manifest import Row
 from sharpv.batch.pool import Answered, Died, Event, Ready
-from sharpv.batch.work import AT_ONCE, LOST, Engine, Failed, open_worker
+from sharpv.batch.work import AT_ONCE, LOST, Engine, Failed, Unavailable, open_worker
 
 __all__ = ["Processes"]
 
@@ -101,9 +101,12 @@ def _work(pipe: Connection, number: int, workers: int) -> None:
 
     def answer(row: Row) -> None:
         try:
-            line = worker.answer(row)
+            try:
+                event: Event = Answered(number, row.number, worker.answer(row))
+            except Unavailable as error:
+                event = Failed(number, str(error))
             with sending:
-                pipe.send(Answered(number, row.number, line))
+                pipe.send(event)
         except BaseException:
             # The thread would keep it, and the parent wait for the row without end.
             logger.exception("worker %d cannot go on", number)
