@@ -24,7 +24,7 @@ class Fake:
     Attributes:
         seconds: that reading takes, and an answer.
         folder: where each worker leaves a file named by its process, and each death a mark.
-        broken: whether it cannot be opened.
+        broken: whether it cannot be opened; "unsure" is not to say whether it is lost.
     """
 
     seconds: float = 0.0
@@ -72,6 +72,8 @@ class FakeModel:
         )
 
     def lost(self) -> bool:
+        if self._fake.broken == "unsure":
+            raise ValueError("no idea")
         return self._lost
 
     def _first_time(self) -> bool:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -12,14 +13,22 @@ class Server(ThreadingHTTPServer):
 
     Attributes:
         asked: bodies of requests.
-        refusals: codes with which the next requests are refused.
+        headers: of requests, those for models, too.
+        refusals: codes with which the next requests are refused; 0 drops the connection.
+        models: names that it has.
+        wants: value of Authorization without which it answers 401.
+        says: why it refuses.
         last: after so many answers it is gone.
     """
 
     def __init__(self, port: int) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.asked: list[dict] = []
+        self.headers: list[Message] = []
         self.refusals: list[int] = []
+        self.models: list = ["the-model"]
+        self.wants: str | None = None
+        self.says = "not this one"
         self.last: int | None = None
 
     @property
@@ -35,20 +44,30 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        if not self.server.gone:
-            self._say(200, {"data": [{"id": "the-model"}]})
+        if self.server.gone or self._keyless():
+            return
+        self._say(200, {"data": [{"id": name} for name in self.server.models]})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append(body)
         question = body["messages"][0]["content"][1]["text"]
-        if self.server.gone:
+        if self.server.gone or self._keyless():
             return
         if self.server.refusals:
-            self._say(self.server.refusals.pop(), {"error": {"message": "not this one"}})
+            code = self.server.refusals.pop()
+            if code:
+                self._say(code, {"error": {"message": self.server.says}})
             return
         found = {"choices": [{"message": {"content": question.upper()}}], "usage": {"prompt_tokens": 40}}
         self._say(200, found, **{"x-sharpv-video-tokens": "100", "x-sharpv-video-tokens-kept": "25"})
+
+    def _keyless(self) -> bool:
+        self.server.headers.append(self.headers)
+        refused = self.server.wants is not None and self.headers["Authorization"] != self.server.wants
+        if refused:
+            self._say(401, {"error": {"message": "who are you?"}})
+        return refused
 
     def _say(self, code: int, values: dict, **headers: str) -> None:
         data = json.dumps(values).encode()

@@ -13,6 +13,7 @@ import pytest
 
 import sharpv
 from sharpv.batch.job import run
+from sharpv.batch.processes import Processes
 from tests.batch.fakes import SETTINGS, Fake, by_id, job, lines, write_rows
 
 
@@ -59,6 +60,23 @@ def test_rows_added_to_the_manifest_are_asked(tmp_path):
     job(write_rows(tmp_path / "rows.jsonl", 2), out)
     assert job(write_rows(tmp_path / "rows.jsonl", 5), out).earlier == 2
     assert len(by_id(out)) == 5
+
+
+@pytest.mark.parametrize("change", ["reordered", "appended", "shortened"])
+def test_a_manifest_that_changes_during_a_run_ends_it_and_spoils_no_row(tmp_path, change):
+    rows, out = write_rows(tmp_path / "rows.jsonl", 6), tmp_path / "out.jsonl"
+    before = rows.read_text().splitlines(keepends=True)
+    after = {"reordered": before[::-1], "appended": [*before, before[0]], "shortened": before[:4]}[change]
+
+    def pool() -> Processes:
+        rows.write_text("".join(after))
+        return Processes(Fake(), 1)
+
+    with pytest.raises(sharpv.InputError, match="the manifest changed while the job ran: run the same"):
+        run(rows, out, SETTINGS, pool)
+    rows.write_text("".join(before))
+    job(rows, out)
+    assert len(by_id(out)) == 6
 
 
 def test_killed_at_random_moments_nothing_is_lost_or_done_twice(tmp_path):
@@ -130,6 +148,14 @@ def test_a_row_that_kills_every_worker_gets_an_error_and_the_others_do_not(tmp_p
     assert len(found) == 10
 
 
+def test_a_worker_that_fails_outside_of_a_row_ends_instead_of_keeping_it(tmp_path):
+    rows = write_rows(tmp_path / "rows.jsonl", 5, r2="odd")
+    job(rows, tmp_path / "out.jsonl", Fake(broken="unsure"))
+    found = by_id(tmp_path / "out.jsonl")
+    assert len(found) == 5
+    assert found["r2"]["error"] == "3 workers died on this row alone (exit code 70)"
+
+
 def test_a_model_that_cannot_be_opened_ends_the_job_and_spoils_no_row(tmp_path):
     rows, out = write_rows(tmp_path / "rows.jsonl", 3), tmp_path / "out.jsonl"
     with pytest.raises(sharpv.InputError, match="no such model: take another"):
@@ -160,6 +186,8 @@ def test_a_long_job_says_how_far_it_is(tmp_path, monkeypatch):
     assert said[0] == "opening 1 model ..."
     assert said[-1].startswith("row 4 of 4, 1 with an error, ")
     assert said[-1].endswith(" rows/s, 0:00:00 left")
+    job(write_rows(tmp_path / "rows.jsonl", 6, r0="bad"), tmp_path / "out.jsonl", log=said.append)
+    assert said[-1].startswith("row 6 of 6, 1 with an error, ")  # of all runs, as the rows are
 
 
 @pytest.mark.parametrize("folder", [Path("gone"), Path("rows.jsonl")])

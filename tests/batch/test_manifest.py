@@ -36,7 +36,7 @@ def test_rows_of_parquet(tmp_path):
     parquet.write_table(arrow.table(columns), tmp_path / "m.parquet")
     assert list(read_manifest(tmp_path / "m.parquet")) == rows(tmp_path)
     parquet.write_table(arrow.table({"id": [1], "video": ["x"]}), tmp_path / "m.parquet")
-    with pytest.raises(sharpv.InputError, match=r"row 1 of .* has no question"):
+    with pytest.raises(sharpv.InputError, match=r"has the columns id, video: .*needs id, video, question"):
         check_manifest(tmp_path / "m.parquet")
     (tmp_path / "m.parquet").write_text("no table")
     with pytest.raises(sharpv.InputError, match="as Parquet"):
@@ -54,6 +54,12 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
 def test_urls_are_left_alone(tmp_path, video):
     (tmp_path / "m.csv").write_text(f'id,video,question\na,"{video}",q\n')
     assert next(read_manifest(tmp_path / "m.csv")).source == video
+
+
+def test_a_field_may_hold_a_whole_clip(tmp_path):
+    video = "data:video/mp4;base64," + "A" * 200_000
+    (tmp_path / "m.csv").write_text(f'id,video,question\na,"{video}",q\n')
+    assert next(read_manifest(tmp_path / "m.csv")).video == video
 
 
 def test_paths_start_at_the_manifest_wherever_the_command_runs(tmp_path, monkeypatch):
@@ -79,11 +85,11 @@ GOOD = '{"id": "a", "video": "v", "question": "q"}\n'
         ("m.jsonl", '{"id": "a", "video": " ", "question": "q"}', "the video ' ': it must be text, and not"),
         ("m.jsonl", '{"id": "a", "video": "v", "question": ["q"]}', "the question .* must be text"),
         ("m.jsonl", GOOD + GOOD.replace('"a"', '"b"') + GOOD, "rows 1 and 3 of .* share the id 'a'"),
-        ("m.csv", "id,video,questions\na,v,q\n", "line 2 of .* has no question"),
+        ("m.csv", "id,video,questions\n", "has the columns id, video, questions: .* needs"),
         ("m.csv", "id,video,question\na,v\n", "line 2 of .* has no question"),
         ("m.csv", "id,video,question\na,v,what, then\n", "line 2 of .* has more fields"),
         ("m.csv", 'id,video,question\na,v,"q', "line 2 of .* is no CSV"),
-        ("m.jsonl", b"\xff\xfe", "cannot read the manifest"),
+        ("m.jsonl", b"\xff\xfe", "is not UTF-8 .*: save it as UTF-8"),
         ("gone.jsonl", None, "cannot read the manifest .*No such file"),
     ],
 )

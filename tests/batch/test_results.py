@@ -1,6 +1,7 @@
 """Nothing that an output holds is lost, mixed up or written over."""
 
 import errno
+import fcntl
 import json
 
 import pytest
@@ -50,6 +51,19 @@ def test_other_settings_are_named_and_refused(rows, out):
         opened(rows, out, {"model": "other", "frames": 8})
     assert out.read_bytes() == before
     assert job(rows, out).earlier == 5
+
+
+def test_a_run_that_ends_just_before_the_lock_keeps_its_settings(rows, out, tmp_path, monkeypatch):
+    late, lock = tmp_path / "late.jsonl", fcntl.flock
+
+    def locked_late(file, how):
+        late.write_bytes(out.read_bytes())
+        late.with_name("late.jsonl.settings.json").write_text(json.dumps(SETTINGS))
+        lock(file, how)
+
+    monkeypatch.setattr("fcntl.flock", locked_late)
+    with pytest.raises(sharpv.InputError, match="model was 'fake', is 'other'"):
+        opened(rows, late, {"model": "other"})
 
 
 def test_settings_of_a_run_that_answered_nothing_do_not_count(rows, tmp_path):

@@ -32,7 +32,7 @@ def dispatch(
         log: is told of workers that die.
 
     Raises:
-        InputError: a worker cannot open its model.
+        InputError: a worker cannot open its model, or cannot go on for now.
         SharpVError: workers die while they open it.
     """
     _Dispatch(rows, pool, keep, log).run()

@@ -98,7 +98,8 @@ def run(
         if earlier < len(index):
             workers = pool()
             log(f"opening {workers.workers} model{'s' if workers.workers > 1 else ''} ...")
-            _answer(manifest, results, workers, Progress(len(index), earlier, log), log)
+            progress = Progress(len(index), earlier, results.errors, log)
+            _answer(_left(manifest, index, results), results, workers, progress, log)
         if ordered:
             results.sort()
         seconds = round(time.perf_counter() - start, 2)
@@ -106,18 +107,31 @@ def run(
 
 
 def _answer(
-    manifest: Path, results: Results, pool: Pool, progress: Progress, log: Callable[[str], None]
+    rows: Iterator[Row], results: Results, pool: Pool, progress: Progress, log: Callable[[str], None]
 ) -> None:
     def keep(number: int, line: Line) -> None:
         results.add(number, line.to_dict())
         progress.step(line.error is not None)
 
     try:
-        dispatch(_left(manifest, results), pool, keep, log)
+        dispatch(rows, pool, keep, log)
     finally:
         pool.close()
 
 
-def _left(manifest: Path, results: Results) -> Iterator[Row]:
-    """Yields the rows without a line."""
-    return (row for row in read_manifest(manifest) if results.offsets[row.number] == NOWHERE)
+def _left(manifest: Path, index: Index, results: Results) -> Iterator[Row]:
+    """Yields the rows without a line.
+
+    Raises:
+        InputError: the rows are no longer those of the index.
+    """
+    changed = InputError("the manifest changed while the job ran: run the same command again")
+    read = 0
+    for row in read_manifest(manifest):
+        if row.number >= len(index) or not index.asks(row.number, row.id, row.video, row.question):
+            raise changed
+        read += 1
+        if results.offsets[row.number] == NOWHERE:
+            yield row
+    if read < len(index):
+        raise changed

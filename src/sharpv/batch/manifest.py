@@ -3,7 +3,8 @@
 import csv
 import json
 import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -66,9 +67,18 @@ def read_manifest(path: Path) -> Iterator[Row]:
             source = video if URL.match(video) else str(folder / video)
             yield Row(number, name, video, question, source)
             number += 1
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{str(path)!r} is not UTF-8 ({error}): save it as UTF-8") from error
+    except OSError as error:
+        reason = error.strerror or error
         raise InputError(f"cannot read the manifest {str(path)!r}: {reason}; check its path") from error
+
+
+def _check_columns(path: Path, found: Sequence[str]) -> None:
+    if not set(COLUMNS) <= set(found):
+        raise InputError(
+            f"{str(path)!r} has the columns {', '.join(found)}: a manifest needs {', '.join(COLUMNS)}"
+        )
 
 
 def _text(values: Mapping[str, Any], column: str, where: str) -> str:
@@ -94,9 +104,13 @@ def _json_lines(path: Path) -> Raw:
 
 
 def _csv(path: Path) -> Raw:
+    # A clip may stand in a field, as a data: URL. The module has but one limit for all readers.
+    csv.field_size_limit(sys.maxsize)
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         try:
+            if reader.fieldnames is not None:
+                _check_columns(path, reader.fieldnames)
             for values in reader:
                 if None in values:
                     raise InputError(
@@ -118,8 +132,8 @@ def _parquet(path: Path) -> Raw:
         )
     try:
         with ParquetFile(path) as file:
-            there = [column for column in COLUMNS if column in file.schema_arrow.names]
-            batches = file.iter_batches(batch_size=1024, columns=there)
+            _check_columns(path, file.schema_arrow.names)
+            batches = file.iter_batches(batch_size=1024, columns=list(COLUMNS))
             rows = chain.from_iterable(batch.to_pylist() for batch in batches)
             for number, values in enumerate(rows, start=1):
                 yield f"row {number}", values

@@ -26,7 +26,8 @@ class Transformers:
         max_side: as for `read_video`.
         max_new_tokens: the most tokens of an answer.
         dtype: as for `load_model`.
-        device: as for `load_model`; without one, workers take turns over the GPUs that they see.
+        device: as for `load_model`; without the number of one, workers take turns over the
+            GPUs that they see.
     """
 
     model: str
@@ -47,7 +48,7 @@ class Transformers:
         device = find_device(self.device)
         if device.type == "cpu":
             torch.set_num_threads(max(torch.get_num_threads() // workers, 1))
-        elif self.device is None:
+        elif device.type == "cuda" and torch.device(self.device or "cuda").index is None:
             device = torch.device(device.type, worker % torch.cuda.device_count())
         loaded = load_model(self.model, self.dtype, str(device))
         with attach(loaded.model, self.config, method=self.method):

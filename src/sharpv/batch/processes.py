@@ -12,9 +12,11 @@ from threading import Lock
 
 from sharpv.batch.manifest import Row
 from sharpv.batch.pool import Answered, Died, Event, Ready
-from sharpv.batch.work import AT_ONCE, Engine, Failed, open_worker
+from sharpv.batch.work import AT_ONCE, LOST, Engine, Failed, Unavailable, open_worker
 
 __all__ = ["Processes"]
+
+logger = logging.getLogger(__name__)
 
 SECONDS_TO_END = 10.0
 
@@ -98,9 +100,17 @@ def _work(pipe: Connection, number: int, workers: int) -> None:
     sending = Lock()
 
     def answer(row: Row) -> None:
-        line = worker.answer(row)
-        with sending:
-            pipe.send(Answered(number, row.number, line))
+        try:
+            try:
+                event: Event = Answered(number, row.number, worker.answer(row))
+            except Unavailable as error:
+                event = Failed(number, str(error))
+            with sending:
+                pipe.send(event)
+        except BaseException:
+            # The thread would keep it, and the parent wait for the row without end.
+            logger.exception("worker %d cannot go on", number)
+            os._exit(LOST)
 
     pipe.send(Ready(number))
     with ThreadPoolExecutor(AT_ONCE) as threads:

@@ -11,16 +11,17 @@ SECONDS_BETWEEN_LINES = 5.0
 class Progress:
     """Counts rows, and says every few seconds how many are done, how fast, and for how long it goes on."""
 
-    def __init__(self, rows: int, done: int, log: Callable[[str], None]) -> None:
+    def __init__(self, rows: int, done: int, errors: int, log: Callable[[str], None]) -> None:
         """Starts a run.
 
         Args:
             rows: of the manifest.
             done: by earlier runs; they take no part in the rate.
+            errors: rows of those whose line says an error.
             log: takes a line of text.
         """
         self._rows, self._done, self._log = rows, done, log
-        self._errors = self._worked = 0
+        self._errors, self._worked = errors, 0
         self._started = self._said = -1.0  # before the first row
 
     def step(self, failed: bool) -> None:

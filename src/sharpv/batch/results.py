@@ -163,15 +163,15 @@ class Results:
 def _hold(path: Path, settings: Mapping[str, Any]) -> Any:
     """Locks the file of settings, which must be these or none yet; returns it, open."""
     beside = path.with_name(path.name + ".settings.json")
-    begun = path.exists() and path.stat().st_size > 0
-    if begun and not beside.exists():
+    if _begun(path) and not beside.exists():
         raise InputError(f"{str(path)!r} holds something else than the lines of a batch: give another output")
     file = beside.open("a+", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         file.seek(0)
         text = file.read()
-        if begun:
+        # Asked again: another run may have written until its lock ended.
+        if _begun(path):
             _same(str(path), text, json.loads(json.dumps(settings)))
         else:
             file.truncate(0)
@@ -186,6 +186,10 @@ def _hold(path: Path, settings: Mapping[str, Any]) -> Any:
         file.close()
         raise
     return file
+
+
+def _begun(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
 
 
 def _same(path: str, text: str, settings: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from sharpv.batch.line import Line
 from sharpv.batch.manifest import Row
 from sharpv.errors import SharpVError
 
-__all__ = ["AT_ONCE", "Engine", "Failed", "Model", "Worker", "open_worker"]
+__all__ = ["AT_ONCE", "LOST", "Engine", "Failed", "Model", "Unavailable", "Worker", "open_worker"]
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +19,11 @@ AT_ONCE = 3
 """Rows in a worker: one with the model, and two being read or waiting with their frames in memory."""
 
 LOST = 70
+"""Exit code of a worker that can answer no more rows."""
+
+
+class Unavailable(Exception):
+    """No row can be answered for now, and another worker would not change that."""
 
 
 class Model(Protocol):
@@ -28,7 +33,11 @@ class Model(Protocol):
         """Returns what `ask` needs of a clip; several may be read at once."""
 
     def ask(self, clip: Any, row: Row) -> Line:
-        """Answers one row; never two at once."""
+        """Answers one row; never two at once.
+
+        Raises:
+            Unavailable: neither this row nor any other can be answered.
+        """
 
     def lost(self) -> bool:
         """Whether nothing can be answered any more after an unforeseen error."""
@@ -60,6 +69,9 @@ class Worker:
         """Answers a row; whatever goes wrong with it becomes its line. For `AT_ONCE` threads.
 
         Ends the process where the model is lost, since all later rows would fail, too.
+
+        Raises:
+            Unavailable: the job cannot go on.
         """
         start = time.perf_counter()
         try:
@@ -69,6 +81,8 @@ class Worker:
                 line = self._model.ask(clip, row)
         except SharpVError as error:
             return Line.failed(row, str(error))
+        except Unavailable:
+            raise
         except Exception as error:
             if self._model.lost():
                 logger.error("the model is lost: %s", describe(error))

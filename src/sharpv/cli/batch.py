@@ -66,9 +66,14 @@ Output = Annotated[
 ]
 EngineName = Annotated[
     Literal["transformers", "vllm"],
-    typer.Option(help="transformers: here, both stages; vllm: a running OpenAI-compatible server."),
+    typer.Option(help="transformers: here, both stages; vllm: by a running vLLM server."),
 ]
-Url = Annotated[str, typer.Option(help="Of the server, for --engine vllm.")]
+Url = Annotated[
+    str,
+    typer.Option(
+        help="Of the vLLM server; its key, if it wants one, is read from SHARPV_API_KEY or OPENAI_API_KEY."
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(min=1, help="Models that work at once. [default: 1; on a Ray cluster one per GPU]"),

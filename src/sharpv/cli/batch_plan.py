@@ -112,6 +112,10 @@ def served(url: str, model: str | None, retention: float | Literal["adaptive"], 
 
     if not url.startswith(("http://", "https://")):
         raise typer.BadParameter(f"{url!r} is no http:// or https:// address", param_hint="--url")
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise typer.BadParameter(
+            "it holds a name or a password: give a key in SHARPV_API_KEY instead", param_hint="--url"
+        )
     keep = None if retention == "adaptive" else float(retention)
     where = url.rstrip("/").removesuffix("/v1")
     engine = Served(url=where, model=model, keep=keep, max_new_tokens=max_new_tokens)

@@ -8,7 +8,7 @@ from ray.exceptions import RayError
 
 from sharpv.batch.manifest import Row
 from sharpv.batch.pool import Answered, Died, Event, Ready
-from sharpv.batch.work import AT_ONCE, Engine, Failed, Worker, open_worker
+from sharpv.batch.work import AT_ONCE, Engine, Failed, Unavailable, Worker, open_worker
 from sharpv.errors import InputError
 
 __all__ = ["Actors", "connect"]
@@ -91,7 +91,10 @@ class _Actor:
 
     def answer(self, row: Row) -> Event:
         assert self._worker is not None
-        return Answered(self._number, row.number, self._worker.answer(row))
+        try:
+            return Answered(self._number, row.number, self._worker.answer(row))
+        except Unavailable as error:
+            return Failed(self._number, str(error))
 
 
 def connect(address: str) -> int:
