@@ -12,7 +12,7 @@ from sharpv.tiny.load import TOY_PREFIX
 if TYPE_CHECKING:
     from sharpv.video import Sampling
 
-__all__ = ["is_toy", "listed", "pruning", "sampling"]
+__all__ = ["TOY_FRAMES", "is_given", "is_toy", "listed", "pruning", "sampling"]
 
 TOY_FRAMES = 8
 
@@ -85,6 +85,13 @@ def sampling(frames: int | None, fps: float | None, model: str | None) -> "Sampl
 def is_toy(model: str | None) -> bool:
     """Whether `--model` names a toy in the box, as it does where it is left out."""
     return model is None or model.startswith(TOY_PREFIX)
+
+
+def is_given(ctx: typer.Context, name: str) -> bool:
+    """Whether an option was given on the command line."""
+    source = ctx.get_parameter_source(name)
+    # By its name: the class is typer's own copy of click's, or click's, by the release.
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def listed(text: str) -> list[str]:

@@ -5,12 +5,11 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
+from sharpv.engines.checkpoint import read_config
 from sharpv.engines.vllm.options import Options
 from sharpv.engines.vllm.plugin import ARCHITECTURES
-from sharpv.errors import InputError, UnsupportedModelError
+from sharpv.errors import UnsupportedModelError
 
 __all__ = ["ServeCommand", "architecture_of", "serve_command"]
 
@@ -80,29 +79,10 @@ def architecture_of(model: str) -> str:
         InputError: there is none.
         UnsupportedModelError: the plug-in does not prune it.
     """
-    found = [str(name).removeprefix("SharpV") for name in _config(model).get("architectures") or []]
+    found = [str(name).removeprefix("SharpV") for name in read_config(model).get("architectures") or []]
     for name in found:
         if name in ARCHITECTURES:
             return name
     raise UnsupportedModelError(
         f"got a model of {found or 'no architecture'}; SharpV in vLLM prunes {', '.join(ARCHITECTURES)}"
     )
-
-
-def _config(model: str) -> dict[str, Any]:
-    folder = Path(model)
-    try:
-        if folder.is_dir():
-            path = folder / "config.json"
-        else:
-            from huggingface_hub import hf_hub_download  # noqa: PLC0415
-
-            path = Path(hf_hub_download(model, "config.json"))
-        config: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(
-            f"cannot read the config.json of {model!r} ({reason}): give a model's directory, or a hub id "
-            "that can be reached"
-        ) from error
-    return config
