@@ -137,15 +137,15 @@ class _Run:
         Raises:
             RunFailed: it raised anything.
         """
-        start = time.perf_counter()
         try:
+            start = time.perf_counter()
             output = self._generate(*args, **kwargs)
+            seconds = time.perf_counter() - start
+            report = self._session.report if self._session is not None else None
+            self.records.requests.append(record(list(self._docs), kwargs, output, seconds, report))
         except Exception as error:
             raise RunFailed(f"request {', '.join(map(str, self._docs))}: {error}") from error
-        seconds = time.perf_counter() - start
-        report = self._session.report if self._session is not None else None
-        docs, self._docs = list(self._docs), {}
-        self.records.requests.append(record(docs, kwargs, output, seconds, report))
+        self._docs = {}
         return output
 
     def _told(self, request: Instance) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ from lmms_eval.loggers.evaluation_tracker import EvaluationTracker
 
 from sharpv._compat import versions
 from sharpv._files import whole_file
+from sharpv.errors import InputError
 from sharpv.report import Report
 
 __all__ = ["Doc", "Records", "record", "write_beside_results"]
@@ -87,8 +88,13 @@ def record(
         output: of `generate()`: token ids `[rows, length]`, the prompt first.
         seconds: that `generate()` took.
         report: of the session; None without SharpV, where only the prompt's length and the time are known.
+
+    Raises:
+        InputError: a base that embeds its prompts itself.
     """
-    prompt = inputs["input_ids"]
+    prompt = inputs.get("input_ids")
+    if prompt is None:
+        raise InputError("the base calls generate() without input_ids, which cannot be pruned: give another")
     values: dict[str, Any] = {
         "docs": [doc._asdict() for doc in docs],
         "prompt_tokens": [prompt.shape[1]] * len(prompt),
