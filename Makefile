@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 VLLM := .venv-vllm
+LMMS := .venv-lmms
 PYTEST_FLAGS ?=
 # What others build on is typed strictly; the rest is typed, too, but talks to libraries that are not.
 STRICT := $(addprefix src/sharpv/,core methods config.py report.py errors.py _compat.py)
 
-.PHONY: demo test check supported oldest test-vllm clean
+.PHONY: demo test check supported oldest test-vllm test-lmms clean
 
 # The CPU is enough for all of this; a CUDA build of torch is used as it comes.
 $(VENV)/.installed: pyproject.toml
@@ -66,6 +67,18 @@ $(VLLM)/.installed: pyproject.toml tests/engines/vllm/torchvision_shim.py
 test-vllm: $(VLLM)/.installed
 	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest tests/engines/vllm $(PYTEST_FLAGS)
 
+# lmms-eval from PyPI, in an environment of its own since it brings and pins much; tests/conftest.py wants
+# playwright.
+$(LMMS)/.installed: pyproject.toml
+	test -x $(LMMS)/bin/python || $(PYTHON) -m venv $(LMMS)
+	$(LMMS)/bin/python -m pip install --quiet --upgrade pip
+	$(LMMS)/bin/python -m pip install --quiet --editable ".[eval]" "lmms-eval==0.7.3" "pytest>=8.3" "playwright>=1.49"
+	touch $@
+
+# The plug-in in real lmms-eval, on clips, tasks and toys that the tests write.
+test-lmms: $(LMMS)/.installed
+	OMP_NUM_THREADS=1 $(LMMS)/bin/python -m pytest tests/engines/lmms_eval $(PYTEST_FLAGS)
+
 clean:
-	rm -rf $(VENV) $(OLDEST) $(VLLM) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(OLDEST) $(VLLM) $(LMMS) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

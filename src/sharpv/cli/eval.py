@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from sharpv.bench.conditions import ALL, CONDITIONS, DEFAULT, choose_conditions
+from sharpv.bench.conditions import ALL, CONDITIONS, DEFAULT, DENSE, choose_conditions
 from sharpv.cli import output
 from sharpv.cli.agreement import evaluate_clips
 from sharpv.cli.eval_show import show, show_contest
+from sharpv.cli.lmms import DEFAULT as LMMS_DEFAULT
+from sharpv.cli.lmms import evaluate_lmms
 from sharpv.cli.options import Debug, Device, Json, Model, Seed, Size, Split
 from sharpv.cli.settings import is_given, listed
 from sharpv.config import SharpVConfig
@@ -27,18 +29,31 @@ SHAPESQA_ONLY = (
     *("condition", "ablation", "stage_2", "retention", "threshold", "per_family", "control_per_family"),
     *("family", "scene_type", "split", "size", "source", "scoring", "rows", "seed"),
 )
+LMMS_REFUSES = tuple(
+    name
+    for name in (*SHAPESQA_ONLY, "question", "methods", "budgets", "seeds")
+    if name not in ("condition", "retention", "threshold")
+)
 CONTEST_ONLY, CONDITIONS_ONLY = ("budgets", "seeds", "stage_2"), ("retention", "threshold")
 Number = TypeVar("Number", int, float)
-CLIPS = "clips"
-SUITES = ("shapesqa", CLIPS)
+CLIPS, LMMS = "clips", "lmms:"
+SUITES = ("shapesqa", CLIPS, f"{LMMS}TASK")
 QUESTIONS, QUESTIONS_IN_A_CONTEST = 200, 50
 
 Suite = Annotated[
-    str, typer.Option(help="shapesqa: accuracy; clips: how far the logits on clips of yours are from dense.")
+    str,
+    typer.Option(
+        help="shapesqa: accuracy; clips: how far the logits on clips of yours are from dense; lmms:TASK: a "
+        "task of lmms-eval, such as lmms:mvbench."
+    ),
 ]
 Files = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="[CLIP]...", help="Video files, for --suite clips.", show_default=False),
+    typer.Argument(
+        metavar="[CLIP]...",
+        help="Video files, for --suite clips; for lmms:TASK, after --, more options of lmms-eval.",
+        show_default=False,
+    ),
 ]
 Questions = Annotated[
     list[str] | None,
@@ -46,7 +61,9 @@ Questions = Annotated[
         "--question", help="Of --suite clips, about each clip, repeatable. [default: some for any clip]"
     ),
 ]
-EvalFrames = Annotated[int, typer.Option(min=1, help="Frames of each clip.")]
+EvalFrames = Annotated[
+    int, typer.Option(min=1, help="Frames of each clip. For lmms:TASK, 32 unless given, or the toy's 8.")
+]
 Conditions = Annotated[
     list[str] | None,
     typer.Option(
@@ -139,8 +156,25 @@ def evaluate(
 
     With --methods, methods are set side by side: "--methods all --budgets 0.12,0.25,adaptive"; `sharpv
     compare` makes one table and a plot of the summaries that -o leaves behind.
+
+    With --suite lmms:TASK, lmms-eval runs its task once for each condition, by default dense and sharpv.
     """
-    if suite not in SUITES:
+    if suite.startswith(LMMS):
+        _refuse(ctx, LMMS_REFUSES, f"--suite {CLIPS} or shapesqa")
+        names = condition or LMMS_DEFAULT
+        evaluate_lmms(
+            suite.removeprefix(LMMS),
+            [each for each in _conditions(names, retention, threshold) if each.name in (DENSE, *names)],
+            [str(each) for each in clips or ()],
+            frames=frames if is_given(ctx, "frames") else None,
+            model=model,
+            dtype=dtype,
+            device=device,
+            out=out,
+            json=json,
+        )
+        return
+    if suite not in SUITES[:2]:
         raise typer.BadParameter(f"{suite!r} is none of {', '.join(SUITES)}", param_hint="--suite")
     _refuse_idle(ctx, suite, contest=methods is not None, other=bool(ablation))
     contest = _contest(methods, budgets, seeds, stage_2, ablation or [], bool(condition))
@@ -199,12 +233,15 @@ def _refuse_idle(ctx: typer.Context, suite: str, *, contest: bool, other: bool) 
     if contest or other:
         idle["--condition"] = CONDITIONS_ONLY
     for needed, names in idle.items():
-        given = [name for name in names if is_given(ctx, name)]
-        if given:
-            options = ", ".join(
-                "CLIP" if name == "clips" else f"--{name.replace('_', '-')}" for name in given
-            )
-            raise typer.BadParameter(f"{options} would have no effect: that goes with {needed}")
+        _refuse(ctx, names, needed)
+
+
+def _refuse(ctx: typer.Context, names: Sequence[str], needed: str) -> None:
+    """Refuses these options, which go with something else."""
+    given = [name for name in names if is_given(ctx, name)]
+    if given:
+        options = ", ".join("CLIP" if name == "clips" else f"--{name.replace('_', '-')}" for name in given)
+        raise typer.BadParameter(f"{options} would have no effect: that goes with {needed}")
 
 
 def _check_frames(frames: int) -> None:

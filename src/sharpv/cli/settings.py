@@ -12,7 +12,7 @@ from sharpv.tiny.load import TOY_PREFIX
 if TYPE_CHECKING:
     from sharpv.video import Sampling
 
-__all__ = ["is_given", "is_toy", "listed", "pruning", "pruning_or_dense", "sampling"]
+__all__ = ["TOY_FRAMES", "is_given", "is_toy", "listed", "pruning", "pruning_or_dense", "sampling"]
 
 TOY_FRAMES = 8
 

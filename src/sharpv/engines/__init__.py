@@ -1,1 +1,1 @@
-"""SharpV inside engines that serve models."""
+"""SharpV inside engines that serve models, and tools that ask them."""

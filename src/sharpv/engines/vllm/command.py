@@ -6,9 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
+from sharpv.engines.checkpoint import read_config
 from sharpv.engines.vllm.options import Options
 from sharpv.engines.vllm.plugin import ARCHITECTURES
 from sharpv.errors import InputError, UnsupportedModelError
@@ -127,7 +127,7 @@ def architecture_of(model: str) -> str:
         InputError: there is none, or it is no JSON object.
         UnsupportedModelError: the plug-in does not prune it.
     """
-    found = _config(model).get("architectures")
+    found = read_config(model).get("architectures")
     for name in found if isinstance(found, list) else []:
         stock = str(name).removeprefix("SharpV")
         if stock in ARCHITECTURES:
@@ -135,27 +135,3 @@ def architecture_of(model: str) -> str:
     raise UnsupportedModelError(
         f"got a model of {found or 'no architecture'}; SharpV in vLLM prunes {', '.join(ARCHITECTURES)}"
     )
-
-
-def _config(model: str) -> dict[str, Any]:
-    folder = Path(model)
-    try:
-        if folder.is_dir():
-            path = folder / "config.json"
-        else:
-            from huggingface_hub import hf_hub_download  # noqa: PLC0415
-
-            path = Path(hf_hub_download(model, "config.json"))
-        config = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(
-            f"cannot read the config.json of {model!r} ({reason}): give a model's directory, or a hub id "
-            "that can be reached"
-        ) from error
-    if not isinstance(config, dict):
-        raise InputError(
-            f"the config.json of {model!r} holds a {type(config).__name__}, not an object: give a model's "
-            "directory, or a hub id"
-        )
-    return config

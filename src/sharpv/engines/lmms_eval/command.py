@@ -1,0 +1,135 @@
+"""The command that runs a task of lmms-eval, and what it leaves behind."""
+
+import json
+import sys
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from sharpv.config import SharpVConfig
+from sharpv.engines.checkpoint import read_config
+from sharpv.engines.lmms_eval.settings import PREFIX
+from sharpv.errors import InputError, SharpVError, UnsupportedModelError
+from sharpv.tiny.load import TOY_PREFIX, toy_path
+
+__all__ = ["RESULTS", "eval_command", "read_results", "require_lmms_eval"]
+
+RESULTS = "*_results.json"
+"""Names of the files with lmms-eval's results."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """A model of lmms-eval.
+
+    Attributes:
+        name: as lmms-eval calls it.
+        frames: its argument for the most frames of a clip.
+        takes_dtype: whether it has an argument for the dtype; the others load bfloat16.
+    """
+
+    name: str
+    frames: str
+    takes_dtype: bool
+
+
+BASES = {
+    "llava_onevision": _Base("llava_hf", "max_frames_num", True),
+    "qwen2_5_vl": _Base("qwen2_5_vl", "max_num_frames", False),
+}
+"""The bases that were tested, by `model_type`."""
+
+
+def require_lmms_eval() -> None:
+    """Checks that lmms-eval is there.
+
+    Raises:
+        SharpVError: it is not.
+    """
+    if find_spec("lmms_eval") is None:
+        raise SharpVError('lmms-eval is not installed: pip install "sharpv[eval]"')
+
+
+def eval_command(
+    model: str,
+    task: str,
+    config: SharpVConfig | None,
+    *,
+    frames: int,
+    output: Path,
+    dtype: str | None = None,
+    device: str | None = None,
+    extra: Sequence[str] = (),
+) -> list[str]:
+    """Builds the command that runs a task, for this Python.
+
+    Args:
+        model: a directory, a hub id, or a toy in the box.
+        task: of lmms-eval, or several with commas between.
+        config: what to keep; None runs without SharpV.
+        frames: the most of each clip.
+        output: folder for the results.
+        dtype: of the model; None is the checkpoint's own.
+        device: for example "cpu"; None takes CUDA where there is one.
+        extra: more arguments for lmms-eval.
+
+    Raises:
+        InputError: there is no such model, or its base cannot set the dtype.
+        UnsupportedModelError: no base is known for the model.
+    """
+    base = _base(model)
+    if dtype is not None and not base.takes_dtype:
+        raise InputError(f"got dtype {dtype!r}: lmms-eval's {base.name} loads bfloat16 only, so leave it out")
+    arguments: dict[str, Any] = {"base": base.name, "pretrained": model, base.frames: frames}
+    if dtype is not None:
+        arguments["dtype"] = dtype
+    if config is None:
+        arguments[f"{PREFIX}enabled"] = False
+    else:
+        arguments |= {f"{PREFIX}{name}": value for name, value in config.to_dict().items()}
+    line = [sys.executable, "-m", "lmms_eval", "--model", "sharpv"]
+    line += ["--model_args", ",".join(f"{name}={value}" for name, value in arguments.items())]
+    line += ["--tasks", task, "--batch_size", "1", "--output_path", str(output)]
+    return [*line, *(["--device", device] if device is not None else []), *extra]
+
+
+def read_results(output: Path, older: Collection[Path] = ()) -> dict[str, Any]:
+    """Returns the scores of the last run in a folder, and our summary of what was kept and what it cost.
+
+    Args:
+        output: as for `eval_command`.
+        older: files of results that were there before the run.
+
+    Returns:
+        `scores`, by task and metric, and `pruning`, as `Records.summary` makes it.
+
+    Raises:
+        SharpVError: there are none: lmms-eval failed, which its exit code does not always say.
+    """
+    found = sorted(set(output.rglob(RESULTS)) - set(older), key=lambda path: path.name)
+    if not found:
+        raise SharpVError("lmms-eval left no results: what it printed says why")
+    beside = found[-1].with_name(found[-1].name.replace("_results.json", "_sharpv.json"))
+    results = json.loads(found[-1].read_text(encoding="utf-8"))["results"]
+    scores = {
+        task: {
+            name.removesuffix(",none"): value
+            for name, value in values.items()
+            if isinstance(value, int | float) and "stderr" not in name and "," in name
+        }
+        for task, values in results.items()
+    }
+    return {"scores": scores, "pruning": json.loads(beside.read_text(encoding="utf-8"))}
+
+
+def _base(model: str) -> _Base:
+    folder = str(toy_path(model.removeprefix(TOY_PREFIX))) if model.startswith(TOY_PREFIX) else model
+    kind = read_config(folder).get("model_type")
+    if kind not in BASES:
+        raise UnsupportedModelError(
+            f"got a model of type {kind!r}; through lmms-eval, sharpv eval knows {', '.join(BASES)}: "
+            "run lmms-eval itself, with --model sharpv and base= in --model_args"
+        )
+    return BASES[kind]

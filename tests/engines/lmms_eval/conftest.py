@@ -1,0 +1,137 @@
+"""Checkpoints with random weights, clips, and tasks over them; lmms-eval itself comes from PyPI."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sharpv.bench.accuracy import draw
+from sharpv.bench.spec import AccuracySpec
+from sharpv.shapesqa import Sample, render_clip
+from sharpv.shapesqa.files import write_clip
+from sharpv.tiny.random import RANDOM_MODELS
+
+HERE = Path(__file__).parent
+SPEC = AccuracySpec(per_family=2, control_per_family=1, source="mp4", scoring="generate", rows=1)
+FEW = AccuracySpec(
+    per_family=1, control_per_family=1, families=("recog", "scene_change"), frames=12, size=112
+)
+
+
+@pytest.fixture(scope="session")
+def lmms_eval() -> Iterator[None]:
+    """lmms-eval offline, on one thread."""
+    if find_spec("lmms_eval") is None:
+        pytest.skip("lmms-eval is not installed: run `make test-lmms`")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+    torch.set_num_threads(threads)
+
+
+def write_task(name: str, folder: Path, samples: Sequence[Sample], size: int, max_new_tokens: int) -> None:
+    """Writes clips, questions about them, and the task of that name."""
+    rows = []
+    for sample in samples:
+        clip = folder / f"{name}-{sample.name}.mp4"
+        write_clip(sample, render_clip(sample.scene, size), clip)
+        for question in sample.questions:
+            row = {"video": str(clip), "question": question.text, "options": list(question.options)}
+            rows.append(row | {"family": question.family, "answer": question.answer})
+    questions = folder / f"{name}.jsonl"
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = (HERE / "tasks" / "template.yaml").read_text()
+    text = text.replace("{temperature", f"{{max_new_tokens: {max_new_tokens}, temperature")
+    text += f"task: {name}\ndataset_kwargs: {{data_files: {{test: {questions}}}}}\n"
+    (folder / f"{name}.yaml").write_text(text)
+
+
+@pytest.fixture(scope="session")
+def tasks(lmms_eval: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two tasks: `few`, and `shapesqa` with the questions of `SPEC`."""
+    folder = tmp_path_factory.mktemp("tasks")
+    shutil.copy(HERE / "tasks" / "utils.py", folder)
+    write_task("few", folder, draw(FEW, 1), FEW.size, max_new_tokens=4)
+    write_task("shapesqa", folder, draw(SPEC, SPEC.per_family), SPEC.size, SPEC.max_new_tokens)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives a folder with a saved tiny model of a family."""
+
+    @cache
+    def folder(family: str) -> Path:
+        path = tmp_path_factory.mktemp(family)
+        model, processor = RANDOM_MODELS[family](image_size=112)
+        model.save_pretrained(path)
+        processor.save_pretrained(path)
+        return path
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def command(tasks: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs lmms-eval as its users do."""
+
+    def run(model_args: str, task: str, *options: object) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "lmms_eval", "--model", "sharpv", "--model_args", model_args]
+        line += ["--tasks", task, "--include_path", str(tasks), "--batch_size", "1", "--device", "cpu"]
+        return subprocess.run([*line, *map(str, options)], capture_output=True, text=True, check=False)
+
+    return run
+
+
+@dataclass(frozen=True)
+class Run:
+    """What lmms-eval returned: the score, each document's answer, and what is beside its results."""
+
+    accuracy: float
+    answers: list[str]
+    requests: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def evaluate(tasks: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Run]:
+    """Runs lmms-eval in this process."""
+    from lmms_eval.evaluator import simple_evaluate  # noqa: PLC0415
+    from lmms_eval.loggers.evaluation_tracker import EvaluationTracker  # noqa: PLC0415
+    from lmms_eval.tasks import TaskManager  # noqa: PLC0415
+
+    manager = TaskManager(include_path=str(tasks), model_name="sharpv")
+
+    def run(model_args: str, task: str) -> Run:
+        out = tmp_path_factory.mktemp("results")
+        tracker = EvaluationTracker(output_path=str(out))
+        found = simple_evaluate(
+            model="sharpv",
+            model_args=model_args,
+            tasks=[task],
+            task_manager=manager,
+            batch_size=1,
+            device="cpu",
+            bootstrap_iters=0,
+            evaluation_tracker=tracker,
+        )
+        tracker.save_results_aggregated(results=found, samples=found["samples"], datetime_str="now")
+        (lines,) = out.rglob("now_sharpv.jsonl")
+        samples = sorted(found["samples"][task], key=lambda sample: sample["doc_id"])
+        return Run(
+            found["results"][task]["accuracy,none"],
+            [sample["filtered_resps"][0] for sample in samples],
+            [json.loads(line) for line in lines.read_text().splitlines()],
+        )
+
+    return run

@@ -1,0 +1,129 @@
+"""lmms-eval from PyPI, on tasks of our own, through the entry point."""
+
+import json
+
+import pytest
+
+from sharpv.bench.accuracy import run as evaluate_here
+from sharpv.bench.conditions import choose_conditions
+from sharpv.hf.ask import load_model
+from sharpv.methods import METHODS, Uniform
+from tests.engines.lmms_eval.conftest import FEW, SPEC
+
+# lmms-eval passes pixels as transformers 5 no longer wants them.
+pytestmark = pytest.mark.filterwarnings("ignore:Passing `min_pixels` and `max_pixels`")
+
+BASES = {
+    "llava_onevision": "base=llava_hf,max_frames_num=8",
+    "qwen2_5_vl": "base=qwen2_5_vl,max_num_frames=8,min_pixels=3136,max_pixels=12544",
+}
+TOKENS = {"llava_onevision": 8 * 16, "qwen2_5_vl": 4 * 16}
+TOY = "base=llava_hf,pretrained=toy:default,dtype=float32,max_frames_num=8"
+OFF, NOTHING_DROPPED = "sharpv_enabled=False", "sharpv_retention=1.0,sharpv_memory_threshold=None"
+
+
+@pytest.mark.parametrize("family", BASES)
+def test_the_command_prints_its_table_and_writes_what_was_kept(command, checkpoint, tmp_path, family):
+    args = f"{BASES[family]},pretrained={checkpoint(family)},sharpv_retention=0.25"
+    done = command(args, "few", "--output_path", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "|few  |none  |     0|accuracy|" in done.stdout
+    assert "sharpv_retention=0.25" in done.stdout
+    (results,), (lines,) = tmp_path.rglob("*_results.json"), tmp_path.rglob("*_sharpv.jsonl")
+    assert lines.name.removesuffix("_sharpv.jsonl") == results.name.removesuffix("_results.json")
+    requests = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [request["docs"] for request in requests] == [[{"task": "few", "doc_id": n}] for n in (0, 1)]
+    for request in requests:
+        (video,) = request["videos"]
+        assert video["tokens_total"] == TOKENS[family]
+        assert video["tokens_kept"] == TOKENS[family] // 4
+        removed = TOKENS[family] - TOKENS[family] // 4
+        assert request["prompt_tokens"][0] - request["prompt_tokens_kept"][0] == removed
+        assert request["cache_bytes"] < request["dense_cache_bytes"]
+        assert request["new_tokens"] == 4
+        assert 0 < request["milliseconds"]["prefill"] < 1000 * request["seconds"]
+    summary = json.loads(lines.with_suffix(".json").read_text())
+    assert summary["config"]["retention"] == 0.25
+    assert summary["requests_with_video"] == 2
+    assert summary["tokens_kept"] == 2 * TOKENS[family] // 4
+    assert summary["kept_share"] == {"mean": 0.25, "min": 0.25, "max": 0.25}
+
+
+@pytest.mark.parametrize("family", BASES)
+def test_a_tiny_model_answers_the_same_with_nothing_dropped_as_without_sharpv(evaluate, checkpoint, family):
+    args = f"{BASES[family]},pretrained={checkpoint(family)}"
+    off, on = evaluate(f"{args},{OFF}", "few"), evaluate(f"{args},{NOTHING_DROPPED}", "few")
+    assert off.answers == on.answers
+    prompts = [[request["prompt_tokens"] for request in run.requests] for run in (off, on)]
+    assert prompts[0] == prompts[1]
+    assert [request["videos"] for request in off.requests] == [[], []]
+    assert all(request["videos"][0]["tokens_kept"] == TOKENS[family] for request in on.requests)
+
+
+@pytest.fixture(scope="module")
+def here(lmms_eval):
+    """What `sharpv eval` finds on the questions of the task."""
+    loaded = load_model(dtype="float32", device="cpu")
+    spec = {name: getattr(SPEC, name) for name in SPEC.__slots__}
+    conditions = choose_conditions(["sharpv"])
+    return evaluate_here(loaded, type(SPEC)(**spec | {"conditions": conditions}))["conditions"]
+
+
+def test_shapesqa_is_answered_as_by_our_own_eval(evaluate, here):
+    dense, pruned = evaluate(f"{TOY},{OFF}", "shapesqa"), evaluate(TOY, "shapesqa")
+    assert dense.answers != pruned.answers
+    for name, run in (("dense", dense), ("sharpv", pruned)):
+        families = here[name]["families"].values()
+        right = sum(family["right"] for family in families)
+        assert run.accuracy * len(run.answers) == pytest.approx(right)
+        assert len(run.answers) == sum(family["n"] for family in families)
+    shares = [request["videos"][0]["tokens_kept"] for request in pruned.requests]
+    assert max(shares) < pruned.requests[0]["videos"][0]["tokens_total"]
+    assert evaluate(f"{TOY},{NOTHING_DROPPED}", "shapesqa").answers == dense.answers
+
+
+def test_another_method_and_all_frames_of_a_short_clip(evaluate, checkpoint):
+    args = f"base=llava_hf,pretrained={checkpoint('llava_onevision')},sharpv_retention=0.5"
+    run = evaluate(f"{args},sharpv_method=vidcom2", "few")
+    (video,) = run.requests[0]["videos"]
+    assert video["frames"] == FEW.frames
+    assert video["tokens_kept"] == FEW.frames * 16 // 2
+
+
+class Broken(Uniform):
+    name = "broken"
+
+    def select(self, *_, **__):
+        raise ValueError("out of order")
+
+
+def test_a_failure_in_pruning_fails_the_run(monkeypatch, evaluate, checkpoint):
+    from sharpv.engines.lmms_eval.model import RunFailed  # noqa: PLC0415
+
+    monkeypatch.setitem(METHODS, "broken", Broken())
+    args = f"{BASES['llava_onevision']},pretrained={checkpoint('llava_onevision')},sharpv_retention=0.5"
+    with pytest.raises(RunFailed, match="request few 0: out of order"):
+        evaluate(f"{args},sharpv_method=broken", "few")
+    # lmms-eval would go on after an Exception.
+    assert not issubclass(RunFailed, Exception)
+
+
+def test_the_command_fails_where_nothing_can_be_pruned(command, checkpoint):
+    done = command(f"base=llava_hf,pretrained={checkpoint('llava_onevision')},sharpv_retention=2", "few")
+    assert done.returncode == 1
+    assert "retention is 2: it must be 'adaptive' or a number in (0, 1]" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        ("sharpv_retention=0.5", "model_args name no base: add base=llava_hf"),
+        ("base=openai,model_version=none", "openai runs no model of transformers here: give another base"),
+    ],
+)
+def test_a_base_is_needed_that_runs_here(monkeypatch, evaluate, args, named):
+    from sharpv.engines.lmms_eval.model import RunFailed  # noqa: PLC0415
+
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    with pytest.raises(RunFailed, match=named):
+        evaluate(args, "few")
