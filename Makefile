@@ -67,12 +67,11 @@ $(VLLM)/.installed: pyproject.toml tests/engines/vllm/torchvision_shim.py
 test-vllm: $(VLLM)/.installed
 	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest tests/engines/vllm $(PYTEST_FLAGS)
 
-# lmms-eval from PyPI, in an environment of its own since it brings and pins much; tests/conftest.py wants
-# playwright.
+# lmms-eval from PyPI, in an environment of its own since it brings and pins much.
 $(LMMS)/.installed: pyproject.toml
 	test -x $(LMMS)/bin/python || $(PYTHON) -m venv $(LMMS)
 	$(LMMS)/bin/python -m pip install --quiet --upgrade pip
-	$(LMMS)/bin/python -m pip install --quiet --editable ".[eval]" "lmms-eval==0.7.3" "pytest>=8.3" "playwright>=1.49"
+	$(LMMS)/bin/python -m pip install --quiet --editable ".[eval]" "lmms-eval==0.7.3" "pytest>=8.3"
 	touch $@
 
 # The plug-in in real lmms-eval, on clips, tasks and toys that the tests write.
