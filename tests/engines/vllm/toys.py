@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -193,10 +194,10 @@ twin = cache(Twin)
 @contextmanager
 def engine(checkpoint: Path, **settings: Any) -> Iterator[Any]:
     """Starts vLLM in this process on a toy, and leaves nothing of it behind."""
-    from vllm import LLM  # noqa: PLC0415
+    vllm = pytest.importorskip("vllm", reason="vLLM is not installed: run `make test-vllm`")
     from vllm.distributed import cleanup_dist_env_and_memory  # noqa: PLC0415
 
-    llm = LLM(
+    llm = vllm.LLM(
         str(checkpoint),
         dtype="float32",
         max_model_len=4096,
