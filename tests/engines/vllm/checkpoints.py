@@ -43,7 +43,7 @@ def write(family: str, folder: Path) -> Path:
     for name, value in HEADS.items():
         setattr(text, name, value)
     if "mrope_section" in text.rope_parameters:
-        text.rope_parameters["mrope_section"] = [4, 6, 6]
+        text.rope_parameters = {**text.rope_parameters, "mrope_section": [4, 6, 6]}
     if family == "qwen3_vl":
         text.rope_parameters["mrope_interleaved"] = True
         # vLLM normalises videos as the image processor says; in the released models the two agree.
@@ -67,7 +67,7 @@ def write_for_load(folder: Path) -> Path:
     text = model.config.text_config
     for name, value in LARGE.items():
         setattr(text, name, value)
-    text.rope_parameters["mrope_section"] = [8, 12, 12]
+    text.rope_parameters = {**text.rope_parameters, "mrope_section": [8, 12, 12]}
     text.layer_types = ["full_attention"] * text.num_hidden_layers
     model.config.vision_config.out_hidden_size = text.hidden_size
     torch.manual_seed(0)

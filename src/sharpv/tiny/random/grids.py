@@ -33,7 +33,7 @@ def glm4v(image_size: int = 224, seed: int = 0) -> tuple[PreTrainedModel, Proces
     tokenizer = build_tokenizer(*GLM_TOKENS.values())
     config = transformers.Glm4vConfig(
         vision_config={**TOWER, "image_size": image_size},
-        text_config={**TEXT, **text_ids(tokenizer), "rope_parameters": MROPE},
+        text_config={**TEXT, **text_ids(tokenizer), "rope_parameters": {**MROPE}},
         **token_ids(tokenizer, **GLM_TOKENS),
     )
     # These count the pixels of a whole clip or of an image taken for two frames.

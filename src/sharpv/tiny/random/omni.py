@@ -70,7 +70,7 @@ def _build(
     tokens["audio_start_token_id"] = NAMED["audio_bos_token"]
     config = getattr(transformers, f"{name}ThinkerConfig")(
         vision_config=vision,
-        text_config={**TEXT, **text_ids(tokenizer), "rope_parameters": MROPE, **text},
+        text_config={**TEXT, **text_ids(tokenizer), "rope_parameters": {**MROPE}, **text},
         audio_config={**AUDIO, **audio},
         **token_ids(tokenizer, **tokens),
     )

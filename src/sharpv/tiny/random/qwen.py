@@ -70,12 +70,12 @@ def qwen3_vl(image_size: int = 224, seed: int = 0) -> tuple[PreTrainedModel, Pro
 
     The arguments are those of `qwen2_vl`.
     """
-    return _qwen3("Qwen3VL", DEEPSTACK, {"rope_parameters": MROPE, "head_dim": 16}, image_size, seed)
+    return _qwen3("Qwen3VL", DEEPSTACK, {"rope_parameters": {**MROPE}, "head_dim": 16}, image_size, seed)
 
 
 def qwen3_vl_moe(image_size: int = 224, seed: int = 0) -> tuple[PreTrainedModel, ProcessorMixin]:
     """Builds a Qwen3-VL with experts and random weights; the arguments are those of `qwen2_vl`."""
-    return _qwen3("Qwen3VLMoe", DEEPSTACK, {"rope_parameters": MROPE, **EXPERTS}, image_size, seed)
+    return _qwen3("Qwen3VLMoe", DEEPSTACK, {"rope_parameters": {**MROPE}, **EXPERTS}, image_size, seed)
 
 
 def qwen3_5(image_size: int = 224, seed: int = 0) -> tuple[PreTrainedModel, ProcessorMixin]:
@@ -101,7 +101,7 @@ def _qwen2(
     name: str, vision: dict[str, Any], image_size: int, seed: int
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     videos = transformers.Qwen2VLVideoProcessor(size=pixel_size(image_size), cap_pixels_per_frame=False)
-    return _build(name, name, vision, {"rope_parameters": MROPE}, videos, image_size, seed)
+    return _build(name, name, vision, {"rope_parameters": {**MROPE}}, videos, image_size, seed)
 
 
 def _qwen3(
