@@ -107,14 +107,6 @@ def test_wrong_kinds(steady, clip):
     assert steady.ask(video(data_url(picture))).sharpv["videos"][0]["frames"] == 1
 
 
-def test_a_process_without_memory_is_a_request_refused(start, clip):
-    poor = start(Limits(media_memory_bytes=1 << 20))
-    status, reason = poor.refuse(video(data_url(clip)))
-    assert status == 400
-    assert reason
-    assert poor.ask().usage.prompt_tokens > 0
-
-
 @pytest.fixture
 def silent():
     """The URL of a host that takes connections, and says nothing."""
