@@ -53,6 +53,7 @@ def serve_by_transformers(
     """
     _require_extra()
     from sharpv.hf.ask import load_model
+    from sharpv.hf.attach import check_fit
     from sharpv.methods import find_pruner
     from sharpv.server.limits import Limits
     from sharpv.server.media import Access
@@ -66,13 +67,15 @@ def serve_by_transformers(
         raise InputError(
             f"got --frames {sampling.frames} above --limit frames={bounds.frames}: raise the limit"
         )
-    find_pruner(method).check(config)
+    pruner = find_pruner(method)
+    pruner.check(config)
     access = Access(
         limits=bounds, allow_private=allow_private, folder=None if folder is None else str(folder)
     )
     settings = Settings(config=config, method=method, sampling=sampling, access=access)
     output.progress(f"loading {model} ...")
     loaded = load_model(model, dtype, device)
+    check_fit(loaded.model, config, pruner)
     key = os.environ.get(KEY_VARIABLE) or None
     if key is None and not _is_loopback(host):
         output.warn(f"whoever reaches {host} may ask: set {KEY_VARIABLE} to a key that clients must have")
