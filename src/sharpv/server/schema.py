@@ -1,8 +1,20 @@
 """What goes in and out, in OpenAI's shapes: the part of them that this server serves, and no more."""
 
-from typing import Annotated, Any, Literal
+from dataclasses import fields, is_dataclass
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    create_model,
+    model_validator,
+)
+
+from sharpv.config import SharpVConfig
 
 __all__ = [
     "Answer",
@@ -22,6 +34,7 @@ __all__ = [
     "Text",
     "Usage",
     "VideoPart",
+    "asked_like",
 ]
 
 
@@ -126,22 +139,36 @@ class Message(Asked):
     name: str | None = Field(None, description="Not read.")
 
 
-class Options(Asked):
+def asked_like(config: Any, *without: str) -> type[Asked]:
+    """Returns what a client may send for a dataclass: its fields, their types and defaults.
+
+    Args:
+        config: the dataclass. A field that is one of its own, also as one of several types, is an object.
+        without: fields that are not for clients.
+    """
+    types = get_type_hints(config)
+    given: dict[str, Any] = {
+        item.name: (_sendable(types[item.name]), item.default)
+        for item in fields(config)
+        if item.name not in without
+    }
+    return create_model(config.__name__, __base__=Asked, __doc__=config.__doc__, **given)
+
+
+def _sendable(kind: Any) -> Any:
+    if is_dataclass(kind):
+        return asked_like(kind)
+    if get_origin(kind) in (Union, UnionType):
+        return Union[tuple(map(_sendable, get_args(kind)))]  # noqa: UP007 - of types known when it runs
+    return kind
+
+
+class Options(asked_like(SharpVConfig, "images_as_frames")):  # type: ignore[misc]
     """What SharpV keeps for this request, where it differs from the server's: fields of SharpVConfig."""
 
     method: str = "sharpv"
     frames: int = Field(32, ge=1, description="Frames of each video, evenly spread.")
     fps: float = Field(1.0, gt=0, description="Frames per second, instead of frames.")
-    retention: Literal["adaptive"] | float = "adaptive"
-    threshold: float | None = None
-    spatial_weight: float = 1.0
-    coverage: float = 0.0
-    diversity: bool = False
-    memory_threshold: float | None = 0.2
-    min_tokens_per_frame: int = 1
-    bucket: int = 1
-    memory_probe: Literal["input", "output"] = "input"
-    positions: Literal["original", "compact"] = "original"
 
 
 class StreamOptions(Asked):
