@@ -96,6 +96,12 @@ def test_a_request_has_options_of_its_own(server, clip, asked, options, settings
     assert found.sharpv["method"] == settings.get("method", "sharpv")
 
 
+def test_it_is_told_whether_tokens_stand_for_others(server, clip):
+    for method, merged in (("vidcom2", False), ("visionzip", True)):
+        found = server.ask(video(data_url(clip)), sharpv={"method": method, "retention": 0.5})
+        assert [item["merged"] for item in found.sharpv["videos"]] == [merged]
+
+
 def test_a_stream_says_the_same(server, clip, asked):
     expected = asked()
     stream = server.ask(video(data_url(clip)), stream=True, stream_options={"include_usage": True})

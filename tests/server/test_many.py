@@ -10,10 +10,9 @@ from jinja2 import TemplateError
 
 from sharpv.config import SharpVConfig
 from sharpv.errors import AttachError, InputError
-from sharpv.hf.ask import VideoModel, ask
+from sharpv.hf.ask import ask
 from sharpv.server.limits import Limits
 from sharpv.tiny.clip import moving_square
-from sharpv.tiny.random import RANDOM_MODELS
 from sharpv.video import Sampling, read_video, write_video
 from tests.server.running import FRAMES, NAME, data_url, video, wait_for
 
@@ -60,15 +59,6 @@ def test_of_64_at_once_none_is_lost_and_none_mixed_up(server, loaded, clips):
         together = list(pool.map(answered, range(AT_ONCE)))
     assert together == alone
     assert len(set(together)) == AT_ONCE
-
-
-@pytest.fixture(scope="module")
-def talker():
-    """A model that says "a" for ever."""
-    model, processor = RANDOM_MODELS["llava_onevision"](image_size=112)
-    letter = processor.tokenizer.convert_tokens_to_ids("a")
-    model.generation_config.suppress_tokens = [i for i in range(len(processor.tokenizer)) if i != letter]
-    return VideoModel(NAME, model.eval(), processor)
 
 
 @pytest.fixture(scope="module")

@@ -60,6 +60,7 @@ def serve_by_transformers(
     from sharpv.server.run import run
     from sharpv.server.service import Service, Settings
 
+    key = _key()
     bounds = Limits.from_texts(limits)
     if sampling.fps is not None:
         sampling = replace(sampling, max_frames=bounds.frames)
@@ -76,7 +77,6 @@ def serve_by_transformers(
     output.progress(f"loading {model} ...")
     loaded = load_model(model, dtype, device)
     check_fit(loaded.model, config, pruner)
-    key = os.environ.get(KEY_VARIABLE) or None
     if key is None and not _is_loopback(host):
         output.warn(f"whoever reaches {host} may ask: set {KEY_VARIABLE} to a key that clients must have")
     name = Path(model).resolve().name if Path(model).is_dir() else model
@@ -91,6 +91,24 @@ def _require_extra() -> None:
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise SharpVError(f"{error.name} is not installed: pip install 'sharpv[serve]'") from None
+
+
+def _key() -> str | None:
+    """Returns the key that clients must have, without the spaces and line ends that files add; None for none.
+
+    Raises:
+        InputError: one that cannot be meant, or that no client can send.
+    """
+    given = os.environ.get(KEY_VARIABLE)
+    key = (given or "").strip()
+    if not given:
+        return None
+    if not key or not key.isprintable():
+        raise InputError(
+            f"{KEY_VARIABLE} holds {'only spaces' if not key else 'characters that are not printable'}: "
+            "set it to a key, or unset it for none"
+        )
+    return key
 
 
 def _is_loopback(host: str) -> bool:

@@ -82,14 +82,27 @@ def _add_chat(app: FastAPI, service: Service) -> None:
             if first is None:
                 await task  # a failure before the first word has its status
             usage = asked.stream_options is not None and asked.stream_options.include_usage
-            stream = events(service.name, first, texts, task, usage)
-            return StreamingResponse(stream, media_type="text/event-stream")
+            return _Stream(events(service.name, first, texts, task, usage), task)
         except asyncio.CancelledError:
             current = asyncio.current_task()
             if current is not None and current.cancelling():
                 task.cancel()
                 raise
             return Response(status_code=LEFT)
+
+
+class _Stream(StreamingResponse):
+    """The events of a request, which ends with them, also when they are not taken."""
+
+    def __init__(self, content: AsyncIterator[str], task: "asyncio.Task[Any]") -> None:
+        super().__init__(content, media_type="text/event-stream")
+        self._task = task
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._task.cancel()
 
 
 def _while_there(request: Request, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
@@ -113,9 +126,7 @@ def _add_files(app: FastAPI, service: Service) -> None:
     async def upload(request: Request) -> StoredFile:
         """Keeps a video for an hour, for parts of messages as `{"type": "file", "file": {"file_id": ID}}`."""
         async with read_upload(request) as (file, purpose):
-            stored = uploads.reserve(file.size or 0, file.filename or "", purpose)
-            await asyncio.to_thread(uploads.write, stored, file.file)
-        return stored
+            return await uploads.keep(file.size or 0, file.filename or "", purpose, file.file)
 
     @app.get(FILES + "/{file_id}", responses=FAILURES)
     async def describe(file_id: str) -> StoredFile:

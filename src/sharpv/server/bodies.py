@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from sharpv.server.gate import LEFT
 from sharpv.server.refused import Refused
 from sharpv.server.schema import ChatRequest
+from sharpv.server.uploads import unsaved
 
 __all__ = ["CHAT_BODY", "UPLOAD_BODY", "chat_schemas", "read_chat", "read_upload"]
 
@@ -91,8 +92,10 @@ async def read_upload(request: Request) -> AsyncIterator[tuple[UploadFile, str]]
         raise Refused(400, "got a charset other than utf-8: leave it out", "malformed")
     try:
         form = await request.form(max_files=1, max_fields=4, max_part_size=4096)
-    except (HTTPException, OSError):
+    except HTTPException:
         raise
+    except OSError as error:
+        raise unsaved(error) from None
     except ClientDisconnect:
         raise Refused(LEFT, "the client has left") from None
     except Exception as error:  # whatever a stranger's headers make the parser do

@@ -128,24 +128,26 @@ class Service:
         """
         settings, decoding, media = self._checked(asked)
         loop = asyncio.get_running_loop()
-        came = loop.time()
+        came = time.monotonic()
 
         def say(text: str) -> None:
             loop.call_soon_threadsafe(on_text, text)
 
         try:
             async with asyncio.timeout(self._limits.request_seconds) as limit, self.line.place(bool(media)):
-                let_in = loop.time()
+                let_in = time.monotonic()
                 loaded = await load_media(media, settings.sampling, settings.access)
-                ready = loop.time()
+                ready = time.monotonic()
                 messages = _conversation(asked, loaded)
-                reply = await self.line.run(partial(self._reply, messages, settings, decoding, say))
+                job = partial(self._reply, messages, settings, decoding, say)
+                began, reply = await self.line.run(lambda stopped: (time.monotonic(), job(stopped)))
         except TimeoutError:
             if not limit.expired():
                 raise
             seconds = self._limits.request_seconds
             raise Refused(408, f"not answered within {seconds} s (request_seconds)", "timeout") from None
-        self.metrics.add_report(reply.report, reply.tokens, {"queue": let_in - came, "media": ready - let_in})
+        waited = {"queue": let_in - came + began - ready, "media": ready - let_in}
+        self.metrics.add_report(reply.report, reply.tokens, waited)
         clips = [medium for medium in loaded if isinstance(medium, Video)]
         return Served(reply, tuple(warning for clip in clips for warning in clip.warnings))
 
