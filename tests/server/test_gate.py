@@ -110,7 +110,7 @@ def test_slow_clients_keep_nobody_from_asking(tight):
 
 def test_bodies_are_held_only_so_far(tight):
     """Two that fit alone do not fit together; when the first has gone, the next one does."""
-    large = chat_body(user="x" * (BODY_BYTES - 2000), max_tokens=1)
+    large = chat_body(max_tokens=1) + b" " * (BODY_BYTES - 2000)
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(large)}\r\n\r\n".encode()
     with socket.create_connection(("127.0.0.1", tight.port), 10) as first:
         first.sendall(head + large[:-1])

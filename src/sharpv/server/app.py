@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 import sharpv
 from sharpv.server.answers import completion, events
-from sharpv.server.bodies import CHAT_BODY, UPLOAD_BODY, chat_schemas, read_chat, read_upload
+from sharpv.server.bodies import CHAT_BODY, UPLOAD_BODY, ChatBodies, chat_schemas, read_upload
 from sharpv.server.gate import CHAT, FILES, HEALTH, LEFT, METRICS, MODELS, App, Gate
 from sharpv.server.refused import Refused, error_body
 from sharpv.server.schema import Completion, Deleted, Failure, Model, Models, StoredFile
@@ -67,10 +67,12 @@ def create_app(service: Service, key: str | None = None) -> App:
 
 
 def _add_chat(app: FastAPI, service: Service) -> None:
+    bodies = ChatBodies(service.settings.access.limits)
+
     @app.post(CHAT, response_model=Completion, responses={200: STREAM, **FAILURES}, openapi_extra=CHAT_BODY)
     async def chat(request: Request) -> Response:
         """Answers the last message of a conversation with videos and images."""
-        asked = await read_chat(request)
+        asked = await bodies.read(request)
         texts: asyncio.Queue[str | None] = asyncio.Queue()
         task = _while_there(request, service.answer(asked, texts.put_nowait))
         task.add_done_callback(lambda _: texts.put_nowait(None))

@@ -75,6 +75,8 @@ def check(medium: Medium, access: Access) -> None:
     if medium.path is not None:
         return
     scheme, head = _scheme(medium.url), medium.url[:60]
+    if not medium.url.isascii():
+        raise InputError("got a URL with characters that are not ASCII: percent-encode them")
     if scheme not in ("data", "file"):
         check_url(medium.url)
     if scheme == "file" and access.folder is None:

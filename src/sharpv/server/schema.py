@@ -42,6 +42,8 @@ MOST_PARTS = 1024
 """Messages of a conversation, and parts of a message."""
 
 MOST_METADATA = 16
+MOST_CHARACTERS = 1024
+"""Of a name, and of what is not read."""
 
 
 def _sayable(text: str) -> str:
@@ -60,6 +62,9 @@ def _few(entries: Any) -> Any:
 
 
 Words = Annotated[str, AfterValidator(_sayable)]
+
+
+Short = Annotated[str, Field(max_length=MOST_CHARACTERS)]
 
 
 class Asked(BaseModel):
@@ -103,7 +108,7 @@ class ImageUrl(Asked):
 class FileId(Asked):
     """An uploaded video."""
 
-    file_id: str = Field(min_length=1, description="What POST /v1/files returned.")
+    file_id: Short = Field(min_length=1, description="What POST /v1/files returned.")
 
 
 class VideoPart(Asked):
@@ -136,7 +141,7 @@ class Message(Asked):
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Words | Annotated[list[Part], Field(min_length=1, max_length=MOST_PARTS, fail_fast=True)]
-    name: str | None = Field(None, description="Not read.")
+    name: Short | None = Field(None, description="Not read.")
 
 
 def asked_like(config: Any, *without: str) -> type[Asked]:
@@ -166,7 +171,7 @@ def _sendable(kind: Any) -> Any:
 class Options(asked_like(SharpVConfig, "images_as_frames")):  # type: ignore[misc]
     """What SharpV keeps for this request, where it differs from the server's: fields of SharpVConfig."""
 
-    method: str = "sharpv"
+    method: Short = "sharpv"
     frames: int = Field(32, ge=1, description="Frames of each video, evenly spread.")
     fps: float = Field(1.0, gt=0, description="Frames per second, instead of frames.")
 
@@ -180,7 +185,7 @@ class StreamOptions(Asked):
 class ChatRequest(Asked):
     """POST /v1/chat/completions."""
 
-    model: str
+    model: Short
     messages: list[Message] = Field(min_length=1, max_length=MOST_PARTS, fail_fast=True)
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
@@ -195,8 +200,10 @@ class ChatRequest(Asked):
     logprobs: Literal[False] | None = None
     frequency_penalty: Literal[0] | None = None
     presence_penalty: Literal[0] | None = None
-    user: str | None = Field(None, description="Not read.")
-    metadata: Annotated[dict[str, str] | None, BeforeValidator(_few)] = Field(None, description="Not read.")
+    user: Short | None = Field(None, description="Not read.")
+    metadata: Annotated[dict[Short, Short] | None, BeforeValidator(_few)] = Field(
+        None, description="Not read."
+    )
     store: Literal[False] | None = None
     sharpv: Options | None = None
 
