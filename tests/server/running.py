@@ -134,6 +134,24 @@ def chat_body(**values):
     return json.dumps({"model": NAME, "messages": [{"role": "user", "content": "Hi"}], **values}).encode()
 
 
+def scope(path):
+    """Returns what an ASGI server says of a request."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "scheme": "http",
+        "headers": [(b"content-type", b"application/json")],
+        "server": ("127.0.0.1", 1),
+        "client": ("127.0.0.1", 2),
+    }
+
+
 @contextmanager
 def serving_files(answers):
     """A web server of others: paths, and each one's status, headers and body."""

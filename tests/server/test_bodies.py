@@ -1,14 +1,19 @@
 """Bodies that are written to cost much cost little."""
 
+import asyncio
 import json
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
+from fastapi import Request
 
 from sharpv.server import service as serving
+from sharpv.server.bodies import ChatBodies
+from sharpv.server.limits import Limits
 from sharpv.server.load import load_media
-from tests.server.running import chat_body
+from tests.server.running import chat_body, scope
 from tests.server.test_hostile import resident_bytes
 
 SIZE = 4 << 20
@@ -76,6 +81,24 @@ def test_lists_have_bounds_and_errors_are_short(server, wrong):
 def test_as_much_as_is_taken_is_taken(server):
     whole = chat_body(metadata={str(i): "" for i in range(16)}, max_tokens=1)
     assert server.post(whole)[0] == 200
+
+
+def test_a_body_in_pieces_takes_no_more_than_a_whole_one():
+    """A client chooses how small the pieces are."""
+    body = chat_body() + b" " * 400_000
+    places = iter(range(0, len(body), 2))
+
+    async def receive():
+        at = next(places)
+        return {"type": "http.request", "body": body[at : at + 2], "more_body": at + 2 < len(body)}
+
+    request = Request(scope("/v1/chat/completions"), receive)
+    tracemalloc.start()
+    try:
+        asyncio.run(ChatBodies(Limits()).read(request))
+        assert tracemalloc.get_traced_memory()[1] < 8 * len(body)
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_body_that_is_not_called_json_is_refused(server):

@@ -12,7 +12,7 @@ from sharpv.server.app import create_app
 from sharpv.server.limits import Limits
 from sharpv.server.media import Access
 from sharpv.server.service import Service, Settings
-from tests.server.running import NAME, PATIENCE_S, chat_body, send
+from tests.server.running import NAME, PATIENCE_S, chat_body, scope, send
 
 BODY_BYTES, BODY_S = 20_000, 0.5
 ENDLESS = 20_000
@@ -120,23 +120,6 @@ def test_bodies_are_held_only_so_far(tight):
         assert "held_bytes" in reason(answer)
         first.recv(1000)
     assert tight.post(large)[0] == 200
-
-
-def scope(path):
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "method": "POST",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "root_path": "",
-        "scheme": "http",
-        "headers": [(b"content-type", b"application/json")],
-        "server": ("127.0.0.1", 1),
-        "client": ("127.0.0.1", 2),
-    }
 
 
 async def ask_and_take(service, taken, **values):

@@ -1,6 +1,7 @@
 """`sharpv serve --engine transformers`: a model in this process, with both stages."""
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import ip_address
@@ -52,6 +53,7 @@ def serve_by_transformers(
         SharpVError: a limit is wrong, the extra `serve` is missing, or the model cannot be loaded.
     """
     _require_extra()
+    _check_system()
     from sharpv.hf.ask import load_model
     from sharpv.hf.attach import check_fit
     from sharpv.methods import find_pruner
@@ -80,6 +82,8 @@ def serve_by_transformers(
     if key is None and not _is_loopback(host):
         output.warn(f"whoever reaches {host} may ask: set {KEY_VARIABLE} to a key that clients must have")
     name = Path(model).resolve().name if Path(model).is_dir() else model
+    most = bounds.memory_bytes / 2**30
+    output.progress(f"beside the model, requests take up to {most:.1f} GiB of memory (see --limit)")
     output.progress(f"serving {name} at http://{host}:{port}/v1")
     run(Service(loaded, name, settings), host, port, key)
 
@@ -91,6 +95,16 @@ def _require_extra() -> None:
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise SharpVError(f"{error.name} is not installed: pip install 'sharpv[serve]'") from None
+
+
+def _check_system(system: str = sys.platform) -> None:
+    if system == "win32":
+        raise SharpVError(
+            "this server limits the processes that load media in ways that Windows does not have: run it on "
+            "Linux or macOS, or in WSL"
+        )
+    if system != "linux":
+        output.warn("the limit media_memory_bytes holds on Linux only: serve only clients that you trust")
 
 
 def _key() -> str | None:
