@@ -32,7 +32,7 @@ FAILURES: dict[int | str, dict[str, Any]] = {
         413: "Too large.",
         429: "Too much at once: come back later.",
         500: "The server failed, and its log says why.",
-        503: "The device ran out of memory.",
+        503: "No room: memory of the device, disk, open files or processes.",
     }.items()
 }
 STREAM = {"description": "The answer; with stream its events.", "content": {"text/event-stream": {}}}
