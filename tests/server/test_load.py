@@ -46,6 +46,7 @@ def failing(server, clip, monkeypatch, caplog):
         (raising("ImportError('No module named spline')"), 500, "exit code 1", "spline"),
         (raising("OSError(errno.EIO, 'a bad disk')"), 500, "exit code 1", "a bad disk"),
         (raising("OSError(errno.ENOSPC, 'the disk is full')"), 503, "no room", "the disk is full"),
+        (raising("process.Unsaved('the disk is full')"), 503, "no room", "the disk is full"),
         (raising("OSError(errno.EMFILE, 'too many files')"), 503, "no room", "too many files"),
         ("import os; os.kill(os.getpid(), 9)", 503, "SIGKILL", "SIGKILL"),
         ("import os; os.kill(os.getpid(), 15)", 500, "SIGTERM", "SIGTERM"),

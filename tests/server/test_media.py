@@ -6,7 +6,7 @@ import pytest
 from sharpv.errors import SharpVError
 from sharpv.server import fetch as fetching
 from sharpv.server import media as reading
-from sharpv.server.fetch import fetch, is_public
+from sharpv.server.fetch import Unsaved, fetch, is_public
 from sharpv.server.limits import Limits
 from sharpv.server.media import Access, Medium, check, load
 from sharpv.video import Sampling, Video, read_video
@@ -218,6 +218,15 @@ def test_a_redirect_leads_to_http_only(fetched, target):
 def test_what_cannot_be_fetched_is_told_why(fetched, answer, reason):
     with pytest.raises(SharpVError, match=reason):
         fetched({"/": answer}, allow_private=True)
+
+
+def test_a_disk_that_is_full_is_no_fault_of_who_sends():
+    with (
+        serving_files({"/": (200, {}, b"content")}) as url,
+        open("/dev/full", "wb", buffering=0) as full,
+        pytest.raises(Unsaved, match="No space left"),
+    ):
+        fetch(url, full, 100, allow_private=True)
 
 
 def test_a_password_in_a_url_is_not_told(tmp_path):
