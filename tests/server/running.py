@@ -25,7 +25,7 @@ from sharpv.video import Sampling
 NAME = "tiny"
 QUESTION = "What moves?"
 FRAMES = 6
-PATIENCE_S = 30
+PATIENCE_S = 120
 
 
 class Running:
