@@ -11,6 +11,8 @@ import urllib.request
 
 import pytest
 
+from sharpv.cli import serve_transformers as serving
+from sharpv.errors import SharpVError
 from tests.cli.asking import ask, refuse, run
 from tests.server.running import data_url, send, video, wait_for
 
@@ -31,10 +33,11 @@ def served(model, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "sharpv.cli", "serve", model, *ENGINE, "--port", str(port), *options],
         stderr=(tmp_path / "log").open("w"),
-        env={**os.environ, "SHARPV_API_KEY": "secret"},
+        env={**os.environ, "SHARPV_API_KEY": "secret\n"},
     )
     try:
         wait_for(lambda: process.poll() is not None or "startup complete" in (tmp_path / "log").read_text())
+        assert "up to 23.8 GiB" in (tmp_path / "log").read_text()
         yield f"http://127.0.0.1:{port}", process
     finally:
         process.kill()
@@ -96,6 +99,32 @@ def test_names_that_both_have_go_to_vllm(model, tmp_path):
 )
 def test_a_wrong_setting_is_told_before_the_model_is_loaded(option, reason):
     assert reason in refuse("serve", "nobody/nothing", *ENGINE, *option)
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [("secret", "secret"), (" two words\t\r\n", "two words"), ("clé", "clé"), ("", None), (None, None)],
+)
+def test_a_key_has_no_spaces_around_it(monkeypatch, given, key):
+    monkeypatch.delenv(serving.KEY_VARIABLE, raising=False)
+    if given is not None:
+        monkeypatch.setenv(serving.KEY_VARIABLE, given)
+    assert serving._key() == key
+
+
+@pytest.mark.parametrize(("given", "told"), [("  ", "only spaces"), ("a\nb", "not printable")])
+def test_a_key_that_nobody_can_send_is_refused_at_the_start(monkeypatch, given, told):
+    monkeypatch.setenv(serving.KEY_VARIABLE, given)
+    assert told in refuse("serve", "nobody/nothing", *ENGINE)
+
+
+def test_what_a_system_cannot_limit_is_said(capsys):
+    serving._check_system("linux")
+    assert not capsys.readouterr().err
+    serving._check_system("darwin")
+    assert "media_memory_bytes" in capsys.readouterr().err
+    with pytest.raises(SharpVError, match="WSL"):
+        serving._check_system("win32")
 
 
 def test_without_the_extra_the_way_to_it_is_said(model, monkeypatch):

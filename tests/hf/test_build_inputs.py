@@ -45,6 +45,12 @@ def test_tokens_for_pictures_are_refused_in_any_question(processor, video):
             build_inputs(processor, shown, "What?", f"And {processor.video_token}?")
 
 
+def test_a_long_question_that_is_refused_is_not_told_whole(processor):
+    with pytest.raises(sharpv.InputError, match="leave them out") as refused:
+        build_inputs(processor, None, "x" * 100_000 + processor.video_token)
+    assert len(str(refused.value)) < 500
+
+
 def test_several_questions_need_a_token_to_pad_with(processor, video):
     bare = copy.deepcopy(processor)
     bare.tokenizer.pad_token = None

@@ -25,6 +25,15 @@ def loaded():
 
 
 @pytest.fixture(scope="session")
+def talker():
+    """A model that says "a" for ever."""
+    model, processor = RANDOM_MODELS["llava_onevision"](image_size=112)
+    letter = processor.tokenizer.convert_tokens_to_ids("a")
+    model.generation_config.suppress_tokens = [i for i in range(len(processor.tokenizer)) if i != letter]
+    return VideoModel(NAME, model.eval(), processor)
+
+
+@pytest.fixture(scope="session")
 def clip(tmp_path_factory):
     """Twelve frames, at six a second."""
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"

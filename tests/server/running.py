@@ -25,7 +25,7 @@ from sharpv.video import Sampling
 NAME = "tiny"
 QUESTION = "What moves?"
 FRAMES = 6
-PATIENCE_S = 30
+PATIENCE_S = 120
 
 
 class Running:
@@ -132,6 +132,24 @@ def picture_bytes(pixels, kind="PNG"):
 
 def chat_body(**values):
     return json.dumps({"model": NAME, "messages": [{"role": "user", "content": "Hi"}], **values}).encode()
+
+
+def scope(path):
+    """Returns what an ASGI server says of a request."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "scheme": "http",
+        "headers": [(b"content-type", b"application/json")],
+        "server": ("127.0.0.1", 1),
+        "client": ("127.0.0.1", 2),
+    }
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The server, driven by the OpenAI package: its answers are those of `sharpv ask`."""
 
+import asyncio
 import json
 
 import numpy as np
@@ -7,7 +8,12 @@ import openai
 import pytest
 
 from sharpv.config import SharpVConfig
-from sharpv.hf.ask import ask
+from sharpv.hf.ask import VideoModel, ask
+from sharpv.server import service as serving
+from sharpv.server.refused import Refused
+from sharpv.server.schema import ChatRequest
+from sharpv.server.service import Service, Settings
+from sharpv.tiny.random import RANDOM_MODELS
 from sharpv.video import Sampling, read_video
 from tests.server.running import (
     FRAMES,
@@ -88,6 +94,12 @@ def test_a_request_has_options_of_its_own(server, clip, asked, options, settings
     check_same(found, asked(SharpVConfig(**options), **settings))
     assert found.sharpv["videos"][0]["frames"] == settings.get("frames", FRAMES)
     assert found.sharpv["method"] == settings.get("method", "sharpv")
+
+
+def test_it_is_told_whether_tokens_stand_for_others(server, clip):
+    for method, merged in (("vidcom2", False), ("visionzip", True)):
+        found = server.ask(video(data_url(clip)), sharpv={"method": method, "retention": 0.5})
+        assert [item["merged"] for item in found.sharpv["videos"]] == [merged]
 
 
 def test_a_stream_says_the_same(server, clip, asked):
@@ -191,6 +203,42 @@ def test_another_model_is_refused(server):
 def test_what_is_not_served_is_refused_by_name(server, options, named):
     with pytest.raises(openai.BadRequestError, match=named):
         server.client.chat.completions.create(model=NAME, messages=[user()], **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"method": "best"}, "'best'"),
+        ({"method": "vidcom2"}, "retention"),
+        ({"method": "vidcom2", "retention": 0.2, "coverage": 0.5}, "coverage"),
+        ({"frames": 1000}, "frames"),
+    ],
+)
+def test_options_are_refused_before_the_video_is_read(server, monkeypatch, options, named):
+    loads = []
+    monkeypatch.setattr(serving, "load_media", lambda *args: loads.append(args))
+    status, reason = server.refuse(video("http://127.0.0.1:9/clip.mp4"), sharpv=options)
+    assert (status, named in reason, loads) == (400, True, [])
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "named"),
+    [
+        ("qwen2_vl", {"positions": "compact"}, "compact"),
+        ("glm4v", {"method": "visionzip", "retention": 0.5}, "attention of the vision tower"),
+        ("gemma4", {"method": "fastv", "retention": 0.5}, "inside the LLM"),
+    ],
+)
+def test_so_are_options_that_this_model_cannot_follow(family, options, named):
+    model, processor = RANDOM_MODELS[family]()
+    service = Service(VideoModel(NAME, model, processor), NAME, Settings())
+    asked = {"model": NAME, "messages": [user()], "sharpv": options}
+    try:
+        with pytest.raises(Refused, match=named) as refused:
+            asyncio.run(service.answer(ChatRequest.model_validate(asked), print))
+        assert (refused.value.status_code, refused.value.code) == (400, "bad_options")
+    finally:
+        service.close()
 
 
 def test_a_users_text_is_no_placeholder(server):

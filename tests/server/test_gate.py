@@ -1,17 +1,21 @@
 """What stands before the application: keys, and bodies of every size and speed."""
 
+import asyncio
 import json
 import socket
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
+from sharpv.server.app import create_app
 from sharpv.server.limits import Limits
-from tests.server.running import chat_body, send
+from sharpv.server.media import Access
+from sharpv.server.service import Service, Settings
+from tests.server.running import NAME, PATIENCE_S, chat_body, scope, send
 
 BODY_BYTES, BODY_S = 20_000, 0.5
+ENDLESS = 20_000
 
 
 @pytest.fixture(scope="module")
@@ -81,18 +85,6 @@ def test_a_large_upload_is_refused(tight):
         assert mentioned in reason(answer)
 
 
-def test_uploads_have_so_much_room_and_are_kept_so_long(start, monkeypatch):
-    small = start(Limits(stored_bytes=2500, stored_seconds=60))
-    assert [upload(small, 1000)[0] for _ in range(3)] == [200, 200, 429]
-    assert upload(small, 3000)[0] == 429
-    now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + 61)
-    status, answer = upload(small, 1000)
-    assert status == 200
-    kept = Path(small.service.uploads.path(json.loads(answer)["id"]))
-    assert list(kept.parent.iterdir()) == [kept]
-
-
 def slow_request(port, seconds):
     """Sends half a body, waits, and returns what the server says."""
     body = chat_body()
@@ -118,7 +110,7 @@ def test_slow_clients_keep_nobody_from_asking(tight):
 
 def test_bodies_are_held_only_so_far(tight):
     """Two that fit alone do not fit together; when the first has gone, the next one does."""
-    large = chat_body(user="x" * (BODY_BYTES - 2000), max_tokens=1)
+    large = chat_body(max_tokens=1) + b" " * (BODY_BYTES - 2000)
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(large)}\r\n\r\n".encode()
     with socket.create_connection(("127.0.0.1", tight.port), 10) as first:
         first.sendall(head + large[:-1])
@@ -128,3 +120,42 @@ def test_bodies_are_held_only_so_far(tight):
         assert "held_bytes" in reason(answer)
         first.recv(1000)
     assert tight.post(large)[0] == 200
+
+
+async def ask_and_take(service, taken, **values):
+    """Asks, takes so many pieces of the answer and then no more; returns when the server gives up."""
+    body, ended = chat_body(**values), asyncio.Event()
+    pieces = []
+
+    async def receive():
+        if pieces or body in given:
+            await ended.wait()
+        given.append(body)
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(event):
+        pieces.append(event)
+        if len(pieces) > taken:
+            await ended.wait()
+
+    given = []
+    await create_app(service)(scope("/v1/chat/completions"), receive, send)
+    while service.line.length:
+        await asyncio.sleep(0)
+    return await service.line.run(lambda left: "the model is free")
+
+
+@pytest.mark.parametrize(("stream", "taken"), [(True, 0), (True, 3), (False, 1)])
+def test_who_takes_nothing_of_an_answer_is_given_up(talker, stream, taken):
+    access = Access(limits=Limits(body_seconds=0.2, answer_tokens=ENDLESS))
+    service = Service(talker, NAME, Settings(access=access))
+    asked = ask_and_take(service, taken, stream=stream, max_tokens=ENDLESS if stream else 1)
+
+    async def ask():
+        async with asyncio.timeout(PATIENCE_S):
+            return await asked
+
+    assert asyncio.run(ask()) == "the model is free"
+    path = 'path="/v1/chat/completions",status="200"'
+    assert f"sharpv_requests_total{{{path}}} 1.0" in service.metrics.text(0)
+    service.close()

@@ -1,15 +1,19 @@
 """Hostile media leave the server up, and its memory where it was."""
 
+import gzip
+import io
 import socket
 import time
+import zipfile
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from sharpv.server.limits import Limits
 from sharpv.tiny.clip import moving_square
-from sharpv.video import write_video
+from sharpv.video import read_video, write_video
 from tests.server.running import (
     FRAMES,
     chat_body,
@@ -52,10 +56,27 @@ def test_ten_thousand_frames(steady, tmp_path):
     assert found.sharpv["videos"][0]["frames"] == FRAMES
 
 
-def test_one_pixel(steady, tmp_path):
-    # The codec wants even sides, and the writer repeats the pixel.
-    found = steady.ask(video(data_url(written(tmp_path / "dot.mp4", 3, 1, 1))))
-    assert found.sharpv["videos"][0]["frames"] == 3
+def raw(frames, height, width):
+    """Returns a clip in a codec that takes any size; `write_video` makes the sides even."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="nut") as container:
+        stream = container.add_stream("rawvideo", rate=4)
+        stream.width, stream.height, stream.pix_fmt = width, height, "rgb24"
+        for i in range(frames):
+            pixels = np.full((height, width, 3), 50 * i, dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 600), (600, 1)])
+def test_a_clip_one_pixel_high_or_wide(steady, height, width):
+    content = raw(3, height, width)
+    assert read_video(content).frames.shape == (3, height, width, 3)
+    assert steady.ask(video(data_url(content))).sharpv["videos"][0]["frames"] == 3
+
+
+def test_one_pixel(steady):
     dot = picture_bytes(np.zeros((1, 1, 3), dtype=np.uint8), "JPEG")
     assert steady.ask(image(data_url(dot))).usage.prompt_tokens > 0
 
@@ -92,11 +113,42 @@ def test_a_picture_of_a_few_bytes_and_a_billion_pixels(steady):
     assert steady.refuse(video(data_url(bomb)))[0] == 400
 
 
+def test_archives_are_not_unpacked(steady, clip):
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("clip.mp4", clip.read_bytes() + bytes(64 << 20))
+    for bomb in (zipped.getvalue(), gzip.compress(clip.read_bytes() + bytes(64 << 20))):
+        assert len(bomb) < 1 << 20
+        for part in (video(data_url(bomb)), image(data_url(bomb))):
+            assert steady.refuse(part)[0] == 400
+
+
+def test_a_clip_whose_frames_weigh_a_thousand_times_its_bytes(start, tmp_path):
+    """Within the limit of one picture, beyond that of all."""
+    path = written(tmp_path / "still.mp4", 64, 1080, 1920)
+    strict = start(Limits(total_pixels=40 * 1080 * 1920))
+    assert 1000 * path.stat().st_size < 64 * 1080 * 1920 * 3
+    status, reason = strict.refuse(video(data_url(path)), sharpv={"frames": 64})
+    assert (status, "total_pixels" in reason) == (400, True)
+    assert strict.ask().usage.prompt_tokens > 0
+
+
 def test_a_clip_of_large_frames(steady, tmp_path):
     path = written(tmp_path / "large.mp4", 2, 4096, 4096)
     status, reason = steady.refuse(video(data_url(path)))
     assert status == 400
     assert "4096 x 4096" in reason
+
+
+@pytest.mark.parametrize("name", ["clip.jpg", "clip.txt", "clip", "../../clip.m3u8", "clip.mp4.exe"])
+def test_a_clip_is_what_it_holds_and_not_what_it_is_called(steady, clip, name):
+    expected = steady.ask(video(data_url(clip))).choices[0].message.content
+    stored = steady.client.files.create(file=(name, clip.read_bytes(), "text/plain"), purpose="user_data")
+    part = {"type": "file", "file": {"file_id": stored.id}}
+    assert steady.ask(part).choices[0].message.content == expected
+    assert steady.ask(video(data_url(clip, "image/png"))).choices[0].message.content == expected
+    text = steady.client.files.create(file=("clip.mp4", b"no clip " * 100), purpose="user_data")
+    assert steady.refuse({"type": "file", "file": {"file_id": text.id}})[0] == 400
 
 
 def test_wrong_kinds(steady, clip):
@@ -105,14 +157,6 @@ def test_wrong_kinds(steady, clip):
     # A picture is a video of one frame, whatever it is called.
     picture = picture_bytes(np.zeros((8, 8, 3), dtype=np.uint8))
     assert steady.ask(video(data_url(picture))).sharpv["videos"][0]["frames"] == 1
-
-
-def test_a_process_without_memory_is_a_request_refused(start, clip):
-    poor = start(Limits(media_memory_bytes=1 << 20))
-    status, reason = poor.refuse(video(data_url(clip)))
-    assert status == 400
-    assert reason
-    assert poor.ask().usage.prompt_tokens > 0
 
 
 @pytest.fixture

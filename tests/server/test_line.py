@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import threading
+import time
 
 from sharpv.server.limits import Limits
 from tests.server.running import NAME, send, user, video, wait_for
@@ -59,6 +60,29 @@ def test_health_tells_of_a_job_that_does_not_end(start):
         released.set()
         asking.join()
     wait_for(lambda: health(server) == (200, {"status": "ok"}))
+
+
+def test_waiting_for_the_model_counts_as_waiting(start):
+    """Also of a request without media, which counts in the line like any other."""
+    server = start()
+    entered, released, held_s = threading.Event(), threading.Event(), 0.3
+
+    def busy(left):
+        entered.set()
+        released.wait()
+
+    holding = threading.Thread(target=lambda: asyncio.run(server.service.line.run(busy)))
+    asking = threading.Thread(target=server.ask)
+    holding.start()
+    entered.wait()
+    asking.start()
+    wait_for(lambda: server.metrics()["sharpv_queue"] == 1)
+    came = time.monotonic()
+    wait_for(lambda: time.monotonic() - came > held_s)
+    released.set()
+    for thread in (holding, asking):
+        thread.join()
+    assert server.metrics()['sharpv_seconds_total{phase="queue"}'] >= held_s
 
 
 async def refused(work):

@@ -5,12 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
+import torch
+from jinja2 import TemplateError
 
 from sharpv.config import SharpVConfig
-from sharpv.hf.ask import VideoModel, ask
+from sharpv.errors import AttachError, InputError
+from sharpv.hf.ask import ask
 from sharpv.server.limits import Limits
 from sharpv.tiny.clip import moving_square
-from sharpv.tiny.random import RANDOM_MODELS
 from sharpv.video import Sampling, read_video, write_video
 from tests.server.running import FRAMES, NAME, data_url, video, wait_for
 
@@ -57,15 +59,6 @@ def test_of_64_at_once_none_is_lost_and_none_mixed_up(server, loaded, clips):
         together = list(pool.map(answered, range(AT_ONCE)))
     assert together == alone
     assert len(set(together)) == AT_ONCE
-
-
-@pytest.fixture(scope="module")
-def talker():
-    """A model that says "a" for ever."""
-    model, processor = RANDOM_MODELS["llava_onevision"](image_size=112)
-    letter = processor.tokenizer.convert_tokens_to_ids("a")
-    model.generation_config.suppress_tokens = [i for i in range(len(processor.tokenizer)) if i != letter]
-    return VideoModel(NAME, model.eval(), processor)
 
 
 @pytest.fixture(scope="module")
@@ -133,14 +126,42 @@ def test_limits_of_a_conversation(start):
     assert found.usage.completion_tokens == 3
 
 
-def test_a_failure_of_the_model_is_told_and_survived(start, loaded, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (KeyError("the model is broken"), 500, "KeyError"),
+        (ValueError("the model is broken"), 500, "ValueError"),
+        (AttachError("the model is broken"), 500, "AttachError"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 503, "memory"),
+        (MemoryError(), 503, "memory"),
+        (torch.OutOfMemoryError("CUDA"), 503, "memory"),
+        (InputError("got a clip that is too short"), 400, "too short"),
+    ],
+)
+def test_a_failure_of_the_model_is_told_logged_and_survived(
+    start, loaded, monkeypatch, caplog, error, status, told
+):
     server = start()
 
     def fail(*args, **kwargs):
-        raise KeyError("the model is broken")
+        raise error
 
     with monkeypatch.context() as broken:
         broken.setattr(loaded.model, "generate", fail, raising=False)
-        status, reason = server.refuse()
-        assert (status, "KeyError" in reason) == (500, True)
+        found, reason = server.refuse()
+    assert found == status
+    assert told in reason
+    assert "broken" not in reason
+    assert str(error).strip("'") in caplog.text
+    assert [record.name for record in caplog.records] == ["sharpv.server.service"]
     assert server.ask().usage.prompt_tokens > 0
+
+
+def test_what_the_processor_refuses_is_the_clients_fault(server, loaded, monkeypatch, caplog):
+    def refuse(*args, **kwargs):
+        raise TemplateError("system comes first")
+
+    monkeypatch.setattr(loaded.processor, "apply_chat_template", refuse, raising=False)
+    status, reason = server.refuse()
+    assert (status, "system comes first" in reason) == (400, True)
+    assert "system comes first" in caplog.text

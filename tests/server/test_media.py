@@ -5,10 +5,11 @@ import pytest
 
 from sharpv.errors import SharpVError
 from sharpv.server import fetch as fetching
-from sharpv.server.fetch import fetch, is_public
+from sharpv.server import media as reading
+from sharpv.server.fetch import Unsaved, fetch, is_public
 from sharpv.server.limits import Limits
 from sharpv.server.media import Access, Medium, check, load
-from sharpv.video import Sampling, read_video
+from sharpv.video import Sampling, Video, read_video
 from tests.server.running import data_url, picture_bytes, serving_files
 
 SIX = Sampling(frames=6)
@@ -60,6 +61,37 @@ def test_the_limits_hold_for_all_media_of_a_request_together(clip):
     assert len(loading(*media, limits=Limits(frames=7))) == 2
     with pytest.raises(SharpVError, match="more than 6 frames"):
         loading(*media, limits=Limits(frames=6))
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Has a clip, whose header says 6 frames of 128 x 96, give others."""
+
+    def decoded(frames, height, width):
+        pixels = np.zeros((frames, height, width, 3), dtype=np.uint8)
+        found = Video(pixels, np.arange(frames) / 6, np.arange(frames), frames, 6.0, 2.0)
+        monkeypatch.setattr(reading, "read_video", lambda *args: found)
+
+    return decoded
+
+
+def test_pixels_are_counted_as_they_are_decoded_and_not_as_the_header_says(clip, decoded):
+    medium, limits = Medium("video", data_url(clip)), Limits(total_pixels=7 * 128 * 96)
+    decoded(6, 192, 256)
+    with pytest.raises(SharpVError, match="total_pixels"):
+        loading(medium, limits=limits)
+    decoded(3, 192, 256)  # fewer than promised, and larger: nothing of them comes back
+    with pytest.raises(SharpVError, match="total_pixels"):
+        loading(medium, limits=limits)
+    decoded(5, 96, 128)
+    assert len(loading(medium, Medium("image", data_url(picture(128, 96 * 2))), limits=limits)) == 2
+    with pytest.raises(SharpVError, match="total_pixels"):
+        loading(medium, Medium("image", data_url(picture(128, 96 * 2 + 1))), limits=limits)
+
+
+def test_what_a_damaged_clip_does_not_give_is_given_back(clip, decoded):
+    decoded(2, 96, 128)
+    assert len(loading(*[Medium("video", data_url(clip))] * 3, limits=Limits(frames=10))) == 3
 
 
 def test_a_limit_of_frames_holds_for_frames_in_a_list():
@@ -186,6 +218,15 @@ def test_a_redirect_leads_to_http_only(fetched, target):
 def test_what_cannot_be_fetched_is_told_why(fetched, answer, reason):
     with pytest.raises(SharpVError, match=reason):
         fetched({"/": answer}, allow_private=True)
+
+
+def test_a_disk_that_is_full_is_no_fault_of_who_sends():
+    with (
+        serving_files({"/": (200, {}, b"content")}) as url,
+        open("/dev/full", "wb", buffering=0) as full,
+        pytest.raises(Unsaved, match="No space left"),
+    ):
+        fetch(url, full, 100, allow_private=True)
 
 
 def test_a_password_in_a_url_is_not_told(tmp_path):

@@ -47,6 +47,8 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEFAULT_MODEL = f"{TOY_PREFIX}default"
 """The name of the model in the box."""
 
+SHOWN_CHARACTERS = 200
+
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
@@ -186,9 +188,13 @@ def check_text(processor: ProcessorMixin, texts: Sequence[str]) -> None:
     for text in texts:
         if any(token and token in text for token in media):
             raise InputError(
-                f"got {text!r}, which holds one of the model's tokens for pictures "
+                f"got {_shortened(text)!r}, which holds one of the model's tokens for pictures "
                 f"({', '.join(filter(None, media))}): leave them out of the question"
             )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
 def process(

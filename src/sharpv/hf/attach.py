@@ -12,15 +12,16 @@ from transformers import PreTrainedModel
 
 from sharpv.config import SharpVConfig, with_retention
 from sharpv.errors import AttachError
-from sharpv.hf.families import family_for
+from sharpv.hf.families import Family, family_for
 from sharpv.hf.generate import wrap_generate
 from sharpv.hf.hooks import BUSY, Hooks
 from sharpv.hf.inside import leaving_layer
 from sharpv.hf.request import Request
-from sharpv.methods import InLLMPruner, TokenPruner, find_pruner
+from sharpv.hf.tower_attention import require_tower
+from sharpv.methods import InLLMPruner, TokenPruner, find_pruner, needs_attention
 from sharpv.report import Report
 
-__all__ = ["Session", "attach"]
+__all__ = ["Session", "attach", "check_fit"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,14 +52,10 @@ class Session:
     def __init__(
         self, model: PreTrainedModel, config: SharpVConfig, pruner: TokenPruner | InLLMPruner
     ) -> None:
-        pruner.check(config)
+        self.family, self.leaving_layer = check_fit(model, config, pruner)
         self.model = model
         self.config = config
         self.pruner = pruner
-        self.family = family_for(model, config)
-        self.leaving_layer = (
-            leaving_layer(pruner, model, self.family, config) if isinstance(pruner, InLLMPruner) else 0
-        )
         self.reports: deque[Report] = deque(maxlen=REPORTS_KEPT)
         self.request: Request | None = None
         self._busy = Lock()
@@ -172,6 +169,25 @@ class Session:
             report.cache_bytes,
             report.dense_cache_bytes,
         )
+
+
+def check_fit(
+    model: PreTrainedModel, config: SharpVConfig, pruner: TokenPruner | InLLMPruner
+) -> tuple[Family, int]:
+    """Checks that a model can be attached to; nothing of it changes, so it may be at a request.
+
+    Returns:
+        The family, and the decoder layer before which tokens leave, or 0.
+
+    Raises:
+        UnsupportedModelError: as for `attach`.
+        InputError: as for `attach`.
+    """
+    pruner.check(config)
+    family = family_for(model, config)
+    if needs_attention(pruner):
+        require_tower(model.base_model, family)
+    return family, leaving_layer(pruner, model, family, config) if isinstance(pruner, InLLMPruner) else 0
 
 
 def attach(

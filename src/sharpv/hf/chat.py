@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
+from jinja2 import TemplateError
 from PIL.Image import Image
 from torch import Tensor
 from transformers import StoppingCriteria, StoppingCriteriaList, TextStreamer
@@ -100,7 +101,15 @@ def chat(
         InputError: the conversation, a clip or the method cannot be used.
     """
     model, tokenizer = loaded.model, loaded.processor.tokenizer
-    inputs = _inputs(loaded, messages).to(model.device, model.dtype)
+    try:
+        inputs = _inputs(loaded, messages)
+    except InputError:
+        raise
+    except (ValueError, TemplateError) as error:  # of the processor, or of its chat template
+        raise InputError(
+            f"the model's processor refuses the conversation: {error}; send its parts in another way"
+        ) from error
+    inputs = inputs.to(model.device, model.dtype)
     length = inputs["input_ids"].shape[1]
     _check_length(model.config, length, decoding.max_new_tokens)
     if require_family(model.config.model_type).modality == "image":

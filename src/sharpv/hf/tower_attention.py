@@ -18,7 +18,7 @@ from sharpv.hf.features import covered
 from sharpv.hf.overhear import overhear
 from sharpv.hf.towers import TOWERS, Tower
 
-__all__ = ["attention_of", "hear", "received", "remember_attention", "repeat_rows"]
+__all__ = ["attention_of", "hear", "received", "remember_attention", "repeat_rows", "require_tower"]
 
 # Numbers of attention that are held at a time.
 _BLOCK = 2**22
@@ -44,7 +44,7 @@ def hear(
     Raises:
         InputError: a tower whose attention is not known how to read.
     """
-    tower = _require_tower(base, family)
+    tower = require_tower(base, family)
     encode = getattr(base, family.encoder)
     signature = inspect.signature(encode)
 
@@ -154,7 +154,12 @@ def _along_the_features(tokens: Tensor, features: Any, separators: int) -> Tenso
     return tokens.flatten()
 
 
-def _require_tower(base: PreTrainedModel, family: Family) -> Tower:
+def require_tower(base: PreTrainedModel, family: Family) -> Tower:
+    """Returns how to read the tower of a model.
+
+    Raises:
+        InputError: its attention is not known how to read.
+    """
     config: Any = base.config
     tower = TOWERS.get(config.model_type)
     if tower is None:

@@ -45,7 +45,7 @@ async def events(
         model: its name.
         text: the first piece of the answer, or None for an empty one.
         texts: the other pieces, and None after the last.
-        task: the request; it ends with the stream.
+        task: the request.
         usage: whether to tell the tokens at the end.
     """
     frame = {"id": _id(), "object": "chat.completion.chunk", "created": int(time.time()), "model": model}
@@ -65,8 +65,6 @@ async def events(
     except Exception:
         logger.exception("a request failed in its stream")
         yield _event(error_body(500, "the server failed: its log says why"))
-    finally:
-        task.cancel()
 
 
 def _summary(report: Report, warnings: tuple[str, ...]) -> dict[str, Any]:
@@ -86,6 +84,7 @@ def _summary(report: Report, warnings: tuple[str, ...]) -> dict[str, Any]:
                 "frames": video.frames,
                 "tokens_per_frame": video.tokens_per_frame,
                 "kept_per_frame": [sum(frame) for frame in video.kept],
+                "merged": video.merged,
             }
             for video in report.videos
         ],

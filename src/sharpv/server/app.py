@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 import sharpv
 from sharpv.server.answers import completion, events
-from sharpv.server.bodies import CHAT_BODY, UPLOAD_BODY, chat_schemas, read_chat, read_upload
+from sharpv.server.bodies import CHAT_BODY, UPLOAD_BODY, ChatBodies, chat_schemas, read_upload
 from sharpv.server.gate import CHAT, FILES, HEALTH, LEFT, METRICS, MODELS, App, Gate
 from sharpv.server.refused import Refused, error_body
 from sharpv.server.schema import Completion, Deleted, Failure, Model, Models, StoredFile
@@ -32,7 +32,7 @@ FAILURES: dict[int | str, dict[str, Any]] = {
         413: "Too large.",
         429: "Too much at once: come back later.",
         500: "The server failed, and its log says why.",
-        503: "The device ran out of memory.",
+        503: "No room: memory of the device, disk, open files or processes.",
     }.items()
 }
 STREAM = {"description": "The answer; with stream its events.", "content": {"text/event-stream": {}}}
@@ -67,10 +67,12 @@ def create_app(service: Service, key: str | None = None) -> App:
 
 
 def _add_chat(app: FastAPI, service: Service) -> None:
+    bodies = ChatBodies(service.settings.access.limits)
+
     @app.post(CHAT, response_model=Completion, responses={200: STREAM, **FAILURES}, openapi_extra=CHAT_BODY)
     async def chat(request: Request) -> Response:
         """Answers the last message of a conversation with videos and images."""
-        asked = await read_chat(request)
+        asked = await bodies.read(request)
         texts: asyncio.Queue[str | None] = asyncio.Queue()
         task = _while_there(request, service.answer(asked, texts.put_nowait))
         task.add_done_callback(lambda _: texts.put_nowait(None))
@@ -82,14 +84,27 @@ def _add_chat(app: FastAPI, service: Service) -> None:
             if first is None:
                 await task  # a failure before the first word has its status
             usage = asked.stream_options is not None and asked.stream_options.include_usage
-            stream = events(service.name, first, texts, task, usage)
-            return StreamingResponse(stream, media_type="text/event-stream")
+            return _Stream(events(service.name, first, texts, task, usage), task)
         except asyncio.CancelledError:
             current = asyncio.current_task()
             if current is not None and current.cancelling():
                 task.cancel()
                 raise
             return Response(status_code=LEFT)
+
+
+class _Stream(StreamingResponse):
+    """The events of a request, which ends with them, also when they are not taken."""
+
+    def __init__(self, content: AsyncIterator[str], task: "asyncio.Task[Any]") -> None:
+        super().__init__(content, media_type="text/event-stream")
+        self._task = task
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._task.cancel()
 
 
 def _while_there(request: Request, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
@@ -113,9 +128,7 @@ def _add_files(app: FastAPI, service: Service) -> None:
     async def upload(request: Request) -> StoredFile:
         """Keeps a video for an hour, for parts of messages as `{"type": "file", "file": {"file_id": ID}}`."""
         async with read_upload(request) as (file, purpose):
-            stored = uploads.reserve(file.size or 0, file.filename or "", purpose)
-            await asyncio.to_thread(uploads.write, stored, file.file)
-        return stored
+            return await uploads.keep(file.size or 0, file.filename or "", purpose, file.file)
 
     @app.get(FILES + "/{file_id}", responses=FAILURES)
     async def describe(file_id: str) -> StoredFile:

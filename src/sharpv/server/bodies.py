@@ -14,10 +14,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from sharpv.server.gate import LEFT
+from sharpv.server.limits import Limits
 from sharpv.server.refused import Refused
 from sharpv.server.schema import ChatRequest
+from sharpv.server.uploads import unsaved
 
-__all__ = ["CHAT_BODY", "UPLOAD_BODY", "chat_schemas", "read_chat", "read_upload"]
+__all__ = ["CHAT_BODY", "UPLOAD_BODY", "ChatBodies", "chat_schemas", "read_upload"]
+
+MOST_SIGNS = 1 << 18
+"""Commas and brackets of a body, beside the characters of its texts."""
 
 SHOWN_ERRORS = 5
 SHOWN_CHARACTERS = 200
@@ -45,30 +50,47 @@ def chat_schemas() -> dict[str, Any]:
     return {**schema.pop("$defs"), ChatRequest.__name__: schema}
 
 
-async def read_chat(request: Request) -> ChatRequest:
-    """Reads a chat request; a thread of its own validates it.
+class ChatBodies:
+    """Reads chat requests; a thread of its own validates them, one at a time, since that takes memory."""
 
-    Raises:
-        Refused: it is none.
-    """
-    try:
-        body = await request.body()
-    except ClientDisconnect:
-        raise Refused(LEFT, "the client has left") from None
-    kind, _ = parse_options_header(request.headers.get("Content-Type"))
-    if kind != b"application/json":
-        raise Refused(400, "got a body that is not application/json: say so in Content-Type", "malformed")
-    return await asyncio.to_thread(_chat, body)
+    def __init__(self, limits: Limits) -> None:
+        self._most = limits.text_characters + MOST_SIGNS
+        self._one = asyncio.Lock()
+
+    async def read(self, request: Request) -> ChatRequest:
+        """Returns what a request asks; its body is not kept.
+
+        Raises:
+            Refused: it asks nothing that can be understood.
+        """
+        body = bytearray()  # not a list, since a client chooses how small its pieces are
+        try:
+            async for piece in request.stream():
+                body += piece
+        except ClientDisconnect:
+            raise Refused(LEFT, "the client has left") from None
+        kind, _ = parse_options_header(request.headers.get("Content-Type"))
+        if kind != b"application/json":
+            raise Refused(400, "got a body that is not application/json: say so in Content-Type", "malformed")
+        async with self._one:
+            return await asyncio.to_thread(_chat, body, self._most)
 
 
-def _chat(body: bytes) -> ChatRequest:
+def _chat(body: bytearray, most: int) -> ChatRequest:
+    # Each makes an object, of up to 100 times its size. Base64 has none of them.
+    signs = sum(map(body.count, (b",", b"[", b"{")))
+    if signs > most:
+        raise Refused(
+            400, f"got a body of {signs} commas and brackets: at most {most} are taken", "malformed"
+        )
     try:
         return ChatRequest.model_validate(json.loads(body))
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
+        places = [".".join(map(str, item["loc"])) or "body" for item in found[:SHOWN_ERRORS]]
         told = "; ".join(
-            f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['msg'][:SHOWN_CHARACTERS]}"
-            for item in found[:SHOWN_ERRORS]
+            f"{place[:SHOWN_CHARACTERS]}: {item['msg'][:SHOWN_CHARACTERS]}"
+            for place, item in zip(places, found, strict=False)
         )
         raise Refused(400, told, "malformed") from None
     except (ValueError, RecursionError) as error:
@@ -91,8 +113,10 @@ async def read_upload(request: Request) -> AsyncIterator[tuple[UploadFile, str]]
         raise Refused(400, "got a charset other than utf-8: leave it out", "malformed")
     try:
         form = await request.form(max_files=1, max_fields=4, max_part_size=4096)
-    except (HTTPException, OSError):
+    except HTTPException:
         raise
+    except OSError as error:
+        raise unsaved(error) from None
     except ClientDisconnect:
         raise Refused(LEFT, "the client has left") from None
     except Exception as error:  # whatever a stranger's headers make the parser do

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from sharpv.errors import InputError
 
-__all__ = ["check_url", "fetch", "is_public"]
+__all__ = ["Unsaved", "check_url", "fetch", "is_public"]
 
 SILENCE_S = 10.0
 CHUNK_BYTES = 1 << 18
@@ -23,6 +23,10 @@ NOT_TO_BE_REACHED = tuple(map(IPv6Network, ("2001::/32", "2002::/16", "3fff::/20
 ISATAP = (0x00005EFE, 0x02005EFE)
 USERINFO = re.compile(r"[^/?#]*//[^/?#]*@")
 UNSAYABLE = re.compile(r"[\x00-\x20\x7f]")
+
+
+class Unsaved(Exception):
+    """What was fetched cannot be written to a file: no fault of who sent it."""
 
 
 def fetch(url: str, file: BinaryIO, most: int, allow_private: bool = False) -> None:
@@ -39,6 +43,7 @@ def fetch(url: str, file: BinaryIO, most: int, allow_private: bool = False) -> N
 
     Raises:
         InputError: the URL, or one that it redirects to, is not to be had, too large, or not public.
+        Unsaved: the file cannot be written.
     """
     check_url(url)
     host = ""
@@ -157,7 +162,10 @@ def _save(response: http.client.HTTPResponse, file: BinaryIO, most: int, host: s
             raise InputError(
                 f"what {host!r} sends is larger than {most} bytes, the server's limit media_bytes"
             )
-        file.write(chunk)
+        try:
+            file.write(chunk)
+        except OSError as error:
+            raise Unsaved(str(error)) from error
     if promised.isdigit() and total < int(promised):
         raise InputError(
             f"cannot fetch from {host!r}: the connection ended after {total} of {promised} bytes"

@@ -7,9 +7,22 @@ from typing import Self
 
 from sharpv.errors import InputError
 
-__all__ = ["Limits"]
+__all__ = ["CONNECTIONS", "Limits"]
 
 MIB = 1 << 20
+CONNECTIONS = 1024
+"""Above it, connections are answered 503 at once."""
+
+CONNECTION_BYTES = 128 << 10
+SPOOL_BYTES = MIB
+"""Of an upload, what is beyond goes to disk as it comes."""
+
+BODY_COPIES = 10
+"""Of the one body that is being read: as bytes, as text of up to 4 bytes a character, twice."""
+
+BYTES_PER_PIXEL = 3
+MODEL_COPIES = 6
+"""Of the frames that are being prepared for the model: as they come, turned, and as float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +77,16 @@ class Limits:
                 raise InputError(f"limit {field.name} is {value!r}: give a {'whole ' * whole}number")
             if not 0 < value < inf:
                 raise InputError(f"limit {field.name} is {value!r}: give a number above 0")
+
+    @property
+    def memory_bytes(self) -> int:
+        """The most memory that requests take beside the loaded model and the answer that it is at."""
+        decoded = self.total_pixels * BYTES_PER_PIXEL
+        waiting = self.held_bytes + BODY_COPIES * self.body_bytes
+        at_media = self.media_memory_bytes + decoded + 2 * self.body_bytes
+        uploads = min(self.stored_bytes, CONNECTIONS * SPOOL_BYTES)
+        model = MODEL_COPIES * decoded
+        return waiting + self.loaded * at_media + model + uploads + CONNECTIONS * CONNECTION_BYTES
 
     @classmethod
     def from_texts(cls, texts: Iterable[str]) -> Self:

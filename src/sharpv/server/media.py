@@ -75,6 +75,8 @@ def check(medium: Medium, access: Access) -> None:
     if medium.path is not None:
         return
     scheme, head = _scheme(medium.url), medium.url[:60]
+    if not medium.url.isascii():
+        raise InputError("got a URL with characters that are not ASCII: percent-encode them")
     if scheme not in ("data", "file"):
         check_url(medium.url)
     if scheme == "file" and access.folder is None:
@@ -138,6 +140,11 @@ class _Budget:
             raise InputError(
                 f"got more than {limits.total_pixels} pixels (total_pixels): send fewer or smaller frames"
             )
+
+    def give_back(self, pictures: int, width: int, height: int) -> None:
+        """Undoes `take`."""
+        self._frames += pictures
+        self._pixels += pictures * width * height
 
 
 @contextmanager
@@ -217,9 +224,11 @@ def _clip(file: BinaryIO, sampling: Sampling, budget: _Budget) -> Video:
                 f"got a video of {seconds:.0f} s: the server takes {limits.video_seconds} (video_seconds)"
             )
         context = clip.stream.codec_context
-        promised = len(sample_indices(sampling, clock.times))
-        budget.take(promised, context.width, context.height)
+        promised = len(sample_indices(sampling, clock.times)), context.width, context.height
+        budget.take(*promised)
     video = read_video(file, sampling)
     n, height, width = video.frames.shape[:3]
-    budget.take(n - promised, width, height)  # of a damaged clip, packets do not tell the truth
+    # Of a damaged clip, the header and the packets do not tell the truth.
+    budget.give_back(*promised)
+    budget.take(n, width, height)
     return video

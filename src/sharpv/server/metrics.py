@@ -13,7 +13,7 @@ COUNTERS = {
     "sharpv_prompt_tokens_total": "Tokens of prompts: dense before pruning, read by the LLM.",
     "sharpv_video_tokens_total": "Visual tokens of videos: dense before pruning, read by the LLM.",
     "sharpv_completion_tokens_total": "Tokens of answers.",
-    "sharpv_seconds_total": "Time of requests by phase; queue and media are before the model.",
+    "sharpv_seconds_total": "Time of requests by phase; queue is waiting, for a place and for the model.",
 }
 
 

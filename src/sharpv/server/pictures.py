@@ -30,6 +30,8 @@ def read_image(file: BinaryIO) -> Image.Image:
     with _opened(file) as picture:
         try:
             return ImageOps.exif_transpose(picture).convert("RGB")
+        except MemoryError:
+            raise
         except Exception as error:  # decoders raise much on damaged data
             raise InputError(f"cannot decode the image ({type(error).__name__}: {error})") from None
 
@@ -40,5 +42,7 @@ def _opened(file: BinaryIO) -> Image.Image:
         return Image.open(file, formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise InputError(f"got an image of too many pixels: {error}") from None
+    except MemoryError:
+        raise
     except Exception:
         raise InputError(f"got an image that is none of {', '.join(FORMATS)}") from None

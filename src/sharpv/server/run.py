@@ -6,11 +6,11 @@ import uvicorn
 from uvicorn.config import LOGGING_CONFIG
 
 from sharpv.server.app import create_app
+from sharpv.server.limits import CONNECTIONS
 from sharpv.server.service import Service
 
 __all__ = ["run"]
 
-CONNECTIONS = 1024
 STOPPING_S = 5
 
 
@@ -33,7 +33,6 @@ def run(service: Service, host: str, port: int, key: str | None = None) -> None:
         ws="none",
         log_config=logs,
         server_header=False,
-        # Above it, connections are answered 503 at once.
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=STOPPING_S,
     )

@@ -1,8 +1,20 @@
 """What goes in and out, in OpenAI's shapes: the part of them that this server serves, and no more."""
 
-from typing import Annotated, Any, Literal
+from dataclasses import fields, is_dataclass
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    create_model,
+    model_validator,
+)
+
+from sharpv.config import SharpVConfig
 
 __all__ = [
     "Answer",
@@ -22,6 +34,7 @@ __all__ = [
     "Text",
     "Usage",
     "VideoPart",
+    "asked_like",
 ]
 
 
@@ -29,6 +42,8 @@ MOST_PARTS = 1024
 """Messages of a conversation, and parts of a message."""
 
 MOST_METADATA = 16
+MOST_CHARACTERS = 1024
+"""Of a name, and of what is not read."""
 
 
 def _sayable(text: str) -> str:
@@ -47,6 +62,9 @@ def _few(entries: Any) -> Any:
 
 
 Words = Annotated[str, AfterValidator(_sayable)]
+
+
+Short = Annotated[str, Field(max_length=MOST_CHARACTERS)]
 
 
 class Asked(BaseModel):
@@ -90,7 +108,7 @@ class ImageUrl(Asked):
 class FileId(Asked):
     """An uploaded video."""
 
-    file_id: str = Field(min_length=1, description="What POST /v1/files returned.")
+    file_id: Short = Field(min_length=1, description="What POST /v1/files returned.")
 
 
 class VideoPart(Asked):
@@ -123,25 +141,39 @@ class Message(Asked):
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Words | Annotated[list[Part], Field(min_length=1, max_length=MOST_PARTS, fail_fast=True)]
-    name: str | None = Field(None, description="Not read.")
+    name: Short | None = Field(None, description="Not read.")
 
 
-class Options(Asked):
+def asked_like(config: Any, *without: str) -> type[Asked]:
+    """Returns what a client may send for a dataclass: its fields, their types and defaults.
+
+    Args:
+        config: the dataclass. A field that is one of its own, also as one of several types, is an object.
+        without: fields that are not for clients.
+    """
+    types = get_type_hints(config)
+    given: dict[str, Any] = {
+        item.name: (_sendable(types[item.name]), item.default)
+        for item in fields(config)
+        if item.name not in without
+    }
+    return create_model(config.__name__, __base__=Asked, __doc__=config.__doc__, **given)
+
+
+def _sendable(kind: Any) -> Any:
+    if is_dataclass(kind):
+        return asked_like(kind)
+    if get_origin(kind) in (Union, UnionType):
+        return Union[tuple(map(_sendable, get_args(kind)))]  # noqa: UP007 - of types known when it runs
+    return kind
+
+
+class Options(asked_like(SharpVConfig, "images_as_frames")):  # type: ignore[misc]
     """What SharpV keeps for this request, where it differs from the server's: fields of SharpVConfig."""
 
-    method: str = "sharpv"
+    method: Short = "sharpv"
     frames: int = Field(32, ge=1, description="Frames of each video, evenly spread.")
     fps: float = Field(1.0, gt=0, description="Frames per second, instead of frames.")
-    retention: Literal["adaptive"] | float = "adaptive"
-    threshold: float | None = None
-    spatial_weight: float = 1.0
-    coverage: float = 0.0
-    diversity: bool = False
-    memory_threshold: float | None = 0.2
-    min_tokens_per_frame: int = 1
-    bucket: int = 1
-    memory_probe: Literal["input", "output"] = "input"
-    positions: Literal["original", "compact"] = "original"
 
 
 class StreamOptions(Asked):
@@ -153,7 +185,7 @@ class StreamOptions(Asked):
 class ChatRequest(Asked):
     """POST /v1/chat/completions."""
 
-    model: str
+    model: Short
     messages: list[Message] = Field(min_length=1, max_length=MOST_PARTS, fail_fast=True)
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
@@ -168,8 +200,10 @@ class ChatRequest(Asked):
     logprobs: Literal[False] | None = None
     frequency_penalty: Literal[0] | None = None
     presence_penalty: Literal[0] | None = None
-    user: str | None = Field(None, description="Not read.")
-    metadata: Annotated[dict[str, str] | None, BeforeValidator(_few)] = Field(None, description="Not read.")
+    user: Short | None = Field(None, description="Not read.")
+    metadata: Annotated[dict[Short, Short] | None, BeforeValidator(_few)] = Field(
+        None, description="Not read."
+    )
     store: Literal[False] | None = None
     sharpv: Options | None = None
 

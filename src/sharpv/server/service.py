@@ -9,13 +9,14 @@ from functools import partial
 from typing import Any
 
 import torch
-from jinja2 import TemplateError
 from PIL.Image import Image
 
 from sharpv.config import SharpVConfig
 from sharpv.errors import InputError, SharpVError
 from sharpv.hf.ask import VideoModel
+from sharpv.hf.attach import check_fit
 from sharpv.hf.chat import Decoding, Message, Part, Reply, chat
+from sharpv.methods import find_pruner
 from sharpv.server.line import Line
 from sharpv.server.load import load_media
 from sharpv.server.media import Access, Medium, check
@@ -127,24 +128,26 @@ class Service:
         """
         settings, decoding, media = self._checked(asked)
         loop = asyncio.get_running_loop()
-        came = loop.time()
+        came = time.monotonic()
 
         def say(text: str) -> None:
             loop.call_soon_threadsafe(on_text, text)
 
         try:
             async with asyncio.timeout(self._limits.request_seconds) as limit, self.line.place(bool(media)):
-                let_in = loop.time()
+                let_in = time.monotonic()
                 loaded = await load_media(media, settings.sampling, settings.access)
-                ready = loop.time()
+                ready = time.monotonic()
                 messages = _conversation(asked, loaded)
-                reply = await self.line.run(partial(self._reply, messages, settings, decoding, say))
+                job = partial(self._reply, messages, settings, decoding, say)
+                began, reply = await self.line.run(lambda stopped: (time.monotonic(), job(stopped)))
         except TimeoutError:
             if not limit.expired():
                 raise
             seconds = self._limits.request_seconds
             raise Refused(408, f"not answered within {seconds} s (request_seconds)", "timeout") from None
-        self.metrics.add_report(reply.report, reply.tokens, {"queue": let_in - came, "media": ready - let_in})
+        waited = {"queue": let_in - came + began - ready, "media": ready - let_in}
+        self.metrics.add_report(reply.report, reply.tokens, waited)
         clips = [medium for medium in loaded if isinstance(medium, Video)]
         return Served(reply, tuple(warning for clip in clips for warning in clip.warnings))
 
@@ -191,7 +194,15 @@ class Service:
             top_p=1.0 if asked.top_p is None else asked.top_p,
             seed=asked.seed,
         )
-        return self.settings.asked(asked.sharpv), decoding, media
+        return self._asked_settings(asked), decoding, media
+
+    def _asked_settings(self, asked: ChatRequest) -> Settings:
+        settings = self.settings.asked(asked.sharpv)
+        try:
+            check_fit(self._loaded.model, settings.config, find_pruner(settings.method))
+        except SharpVError as error:
+            raise Refused(400, str(error), "bad_options") from None
+        return settings
 
     def _medium(self, part: Media) -> Medium:
         if isinstance(part, FilePart):
@@ -217,19 +228,24 @@ class Service:
         """Asks the model, in its thread; what goes wrong gets a status."""
         try:
             return chat(self._loaded, messages, settings.config, decoding, settings.method, say, stopped)
-        except SharpVError as error:
-            raise Refused(400, " ".join(str(error).split()), "cannot_be_read") from None
-        except (ValueError, TemplateError) as error:  # of the processor, or of its chat template
-            logger.warning("a request was refused", exc_info=True)
-            raise Refused(400, " ".join(str(error).split()), "cannot_be_read") from None
-        except torch.OutOfMemoryError as error:
-            logger.warning("out of memory: %s", error)
-            raise Refused(503, "the device ran out of memory: send fewer frames", "out_of_memory") from None
+        except InputError as error:
+            reason = " ".join(str(error).split())
+            logger.warning("a request was refused: %s", reason, exc_info=error.__cause__)
+            raise Refused(400, reason, "cannot_be_read") from None
         except Exception as error:
+            if _is_want_of_memory(error):
+                logger.error("out of memory: %s", error or type(error).__name__)
+                reason = "the device ran out of memory: send fewer frames"
+                raise Refused(503, reason, "out_of_memory") from None
             logger.exception("the model failed")
             raise Refused(
                 500, f"the model failed ({type(error).__name__}): the server's log says why"
             ) from None
+
+
+def _is_want_of_memory(error: Exception) -> bool:
+    # torch has no type of its own for the CPU's.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _parts(content: str | list[Text | Media]) -> list[str | Media]:
