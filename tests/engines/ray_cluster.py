@@ -20,6 +20,8 @@ from sharpv.cli.app import main
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex())
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Else everything beside the tests goes first.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import ray
 from ray._private import services
