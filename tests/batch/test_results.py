@@ -109,8 +109,9 @@ def test_an_id_that_asks_something_else_now_is_refused(rows, out):
         opened(rows, out)
 
 
-def test_damaged_settings_are_refused(rows, out):
-    out.with_name("out.jsonl.settings.json").write_text("[")
+@pytest.mark.parametrize("left", [b"[", b"[]", b"\xff\xfe{}"])
+def test_damaged_settings_are_refused(rows, out, left):
+    out.with_name("out.jsonl.settings.json").write_bytes(left)
     with pytest.raises(sharpv.InputError, match="cannot read the settings"):
         opened(rows, out)
 
@@ -141,6 +142,16 @@ def test_settings_are_on_the_disk_before_a_line_is(rows, tmp_path, monkeypatch):
     job(rows, tmp_path / "new.jsonl")
     there = [tmp_path / "new.jsonl.settings.json", tmp_path]
     assert synced == [(path.stat().st_ino, b"") for path in there]
+
+
+def test_settings_that_do_not_get_to_the_disk_end_the_run_before_a_line(rows, tmp_path, monkeypatch):
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(sharpv.InputError, match=r"cannot write .*new\.jsonl\.settings\.json': No space left"):
+        job(rows, tmp_path / "new.jsonl")
+    assert (tmp_path / "new.jsonl").read_bytes() == b""
 
 
 def test_settings_that_are_found_later_are_compared_later(rows, out):

@@ -33,7 +33,7 @@ class Beside:
             raise InputError(
                 f"{str(path)!r} holds something else than the lines of a batch: give another output"
             )
-        self._file = self._place.open("a+", encoding="utf-8")
+        self._file = self._place.open("a+", encoding="utf-8", errors="replace")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Asked again: another run may have written until its lock ended.
