@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 VLLM := .venv-vllm
 LMMS := .venv-lmms
+RAY := .venv-ray
 PYTEST_FLAGS ?=
 # What others build on is typed strictly; the rest is typed, too, but talks to libraries that are not.
 STRICT := $(addprefix src/sharpv/,core methods config.py report.py errors.py _compat.py)
 
-.PHONY: demo test check supported oldest test-vllm test-lmms clean
+.PHONY: demo test check supported oldest test-vllm test-lmms test-ray clean
 
 # The CPU is enough for all of this; a CUDA build of torch is used as it comes.
 $(VENV)/.installed: pyproject.toml
@@ -78,6 +79,17 @@ $(LMMS)/.installed: pyproject.toml
 test-lmms: $(LMMS)/.installed
 	OMP_NUM_THREADS=1 $(LMMS)/bin/python -m pytest tests/engines/lmms_eval $(PYTEST_FLAGS)
 
+# Ray and pyarrow, in an environment of their own since they take 400 MB, and few need them.
+$(RAY)/.installed: pyproject.toml
+	test -x $(RAY)/bin/python || $(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/python -m pip install --quiet --upgrade pip
+	$(RAY)/bin/python -m pip install --quiet --editable ".[ray,parquet]" "pytest>=8.3"
+	touch $@
+
+# The actors on a real cluster of this machine, and manifests in Parquet.
+test-ray: $(RAY)/.installed
+	OMP_NUM_THREADS=1 $(RAY)/bin/python -m pytest tests/engines/test_ray.py tests/batch/test_manifest.py $(PYTEST_FLAGS)
+
 clean:
-	rm -rf $(VENV) $(OLDEST) $(VLLM) $(LMMS) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(OLDEST) $(VLLM) $(LMMS) $(RAY) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,11 +7,13 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 from sharpv.batch.job import Summary, run
 from sharpv.batch.line import Line
 from sharpv.batch.manifest import Row
 from sharpv.batch.processes import Processes
+from sharpv.batch.work import Unavailable
 from sharpv.errors import InputError, VideoError
 
 SETTINGS = {"model": "fake"}
@@ -24,7 +26,8 @@ class Fake:
     Attributes:
         seconds: that reading takes, and an answer.
         folder: where each worker leaves a file named by its process, and each death a mark.
-        broken: whether it cannot be opened; "unsure" is not to say whether it is lost.
+        broken: what happens when it is opened, "refuses", "dies" or "no memory"; behind "second " only in
+            worker 1, behind "first time " only once. "unsure" is not to say whether it is lost.
     """
 
     seconds: float = 0.0
@@ -32,13 +35,30 @@ class Fake:
     broken: str = ""
 
     def open(self, worker: int, workers: int) -> "FakeModel":
-        if self.broken == "refuses":
+        broken = self._broken(worker)
+        if broken == "refuses":
             raise InputError("no such model: take another")
-        if self.broken == "dies":
+        if broken == "no memory":
+            raise MemoryError("not enough")
+        if broken == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
         if self.folder is not None:
             (Path(self.folder) / f"{os.getpid()}.pid").touch()
         return FakeModel(self)
+
+    def first_time(self) -> bool:
+        """Whether no worker has asked this before."""
+        mark = Path(str(self.folder)) / "mark"
+        new = not mark.exists()
+        mark.touch()
+        return new
+
+    def _broken(self, worker: int) -> str:
+        if self.broken.startswith("second "):
+            return self.broken.removeprefix("second ") if worker == 1 else ""
+        if self.broken.startswith("first time "):
+            return self.broken.removeprefix("first time ") if self.first_time() else ""
+        return self.broken
 
 
 class FakeModel:
@@ -49,7 +69,9 @@ class FakeModel:
         name = Path(source).stem
         if name == "bad":
             raise VideoError(f"cannot read {source!r}: it is bad")
-        if name == "fatal" or (name == "once" and self._first_time()):
+        if name == "hang":
+            Event().wait()
+        if name == "fatal" or (name == "once" and self._fake.first_time()):
             os.kill(os.getpid(), signal.SIGKILL)
         start = time.monotonic()
         time.sleep(self._fake.seconds)
@@ -59,7 +81,9 @@ class FakeModel:
         name, read = clip
         start = time.monotonic()
         time.sleep(self._fake.seconds)
-        self._lost = name == "lost" and self._first_time()
+        if name == "away":
+            raise Unavailable("the server is away")
+        self._lost = name == "lost" and self._fake.first_time()
         if name == "odd" or self._lost:
             raise RuntimeError("an odd thing")
         return Line(
@@ -75,12 +99,6 @@ class FakeModel:
         if self._fake.broken == "unsure":
             raise ValueError("no idea")
         return self._lost
-
-    def _first_time(self) -> bool:
-        mark = Path(str(self._fake.folder)) / "mark"
-        new = not mark.exists()
-        mark.touch()
-        return new
 
 
 def write_rows(path: Path, count: int, **videos: str) -> Path:
@@ -112,4 +130,9 @@ def by_id(out: Path) -> dict[str, dict]:
 
 
 if __name__ == "__main__":
-    job(Path(sys.argv[1]), Path(sys.argv[2]), Fake(seconds=0.01), workers=2, ordered=True)
+
+    def say(text: str) -> None:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+    job(Path(sys.argv[1]), Path(sys.argv[2]), Fake(seconds=0.01), workers=2, ordered=True, log=say)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 
 
 class Server(ThreadingHTTPServer):
@@ -19,6 +19,8 @@ class Server(ThreadingHTTPServer):
         wants: value of Authorization without which it answers 401.
         says: why it refuses.
         last: after so many answers it is gone.
+        owner: of its models, as it says.
+        slow: questions that it does not answer before it ends, once each.
     """
 
     def __init__(self, port: int) -> None:
@@ -30,6 +32,9 @@ class Server(ThreadingHTTPServer):
         self.wants: str | None = None
         self.says = "not this one"
         self.last: int | None = None
+        self.owner = "vllm"
+        self.slow: list[str] = []
+        self.ended = Event()
 
     @property
     def url(self) -> str:
@@ -46,13 +51,17 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.server.gone or self._keyless():
             return
-        self._say(200, {"data": [{"id": name} for name in self.server.models]})
+        self._say(200, {"data": [{"id": name, "owned_by": self.server.owner} for name in self.server.models]})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append(body)
         question = body["messages"][0]["content"][1]["text"]
         if self.server.gone or self._keyless():
+            return
+        if question in self.server.slow:
+            self.server.slow.remove(question)
+            self.server.ended.wait()
             return
         if self.server.refusals:
             code = self.server.refusals.pop()
@@ -87,4 +96,5 @@ def serving(port: int = 0) -> Iterator[Server]:
     with Server(port) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield server
+        server.ended.set()
         server.shutdown()

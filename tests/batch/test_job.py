@@ -160,10 +160,68 @@ def test_a_model_that_cannot_be_opened_ends_the_job_and_spoils_no_row(tmp_path):
     rows, out = write_rows(tmp_path / "rows.jsonl", 3), tmp_path / "out.jsonl"
     with pytest.raises(sharpv.InputError, match="no such model: take another"):
         job(rows, out, Fake(broken="refuses"))
-    with pytest.raises(sharpv.SharpVError, match=r"3 workers died while they opened the model \(SIGKILL\)"):
+    with pytest.raises(
+        sharpv.SharpVError, match="3 tries in a row ended with SIGKILL; give them more memory"
+    ):
         job(rows, out, Fake(broken="dies"))
     assert out.read_bytes() == b""
     assert job(rows, out).errors == 0
+
+
+def test_a_worker_that_runs_out_of_memory_once_opens_its_model_later(tmp_path):
+    rows, said = write_rows(tmp_path / "rows.jsonl", 3), []
+    fake = Fake(broken="first time no memory", folder=str(tmp_path))
+    assert job(rows, tmp_path / "out.jsonl", fake, log=said.append).errors == 0
+    assert "worker 0 could not open the model (MemoryError: not enough) and tries again" in said
+
+
+@pytest.mark.parametrize("what", ["refuses", "no memory", "dies"])
+def test_a_worker_that_cannot_open_its_model_does_not_end_the_job(tmp_path, what):
+    rows, out = write_rows(tmp_path / "rows.jsonl", 12, r3="bad"), tmp_path / "out.jsonl"
+    assert job(rows, out, Fake(broken=f"second {what}"), workers=2).errors == 1
+    assert len(by_id(out)) == 12
+
+
+def test_a_row_that_hangs_gets_an_error_and_the_others_do_not(tmp_path):
+    rows, out, said = write_rows(tmp_path / "rows.jsonl", 8, r2="hang"), tmp_path / "out.jsonl", []
+    job(rows, out, workers=2, row_seconds=2.0, log=said.append)
+    found = by_id(out)
+    assert [name for name, line in found.items() if line["error"]] == ["r2"]
+    assert found["r2"]["error"] == "no answer within 2 s, the time of a row"
+    assert len(found) == 8
+    assert len([line for line in said if line.endswith("took too long for a row and is replaced")]) >= 1
+
+
+def test_a_job_of_a_script_without_a_guard_says_what_is_missing(tmp_path):
+    rows, out = write_rows(tmp_path / "rows.jsonl", 2), tmp_path / "out.jsonl"
+    call = f"job(Path({str(rows)!r}), Path({str(out)!r}))"
+    script = tmp_path / "script.py"
+    script.write_text(f"from pathlib import Path\nfrom tests.batch.fakes import job\n{call}\n")
+    where = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
+    found = subprocess.run([sys.executable, script], capture_output=True, text=True, env=where)
+    assert found.returncode != 0
+    last = found.stderr.strip().splitlines()[-1]
+    assert 'a script has to start its job under `if __name__ == "__main__":`' in last
+    assert "memory" not in last
+
+
+def test_ctrl_c_while_workers_start_shows_nothing_of_them(tmp_path):
+    """They import for a second or so, and are hit at moments all over it."""
+    rows = write_rows(tmp_path / "rows.jsonl", 200)
+    for moment in range(6):
+        out = tmp_path / f"out{moment}.jsonl"
+        command = [sys.executable, "-m", "tests.batch.fakes", str(rows), str(out)]
+        with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr.readline() == "opening 2 models ...\n"
+            time.sleep(0.05 * moment)
+            os.killpg(process.pid, signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        assert process.returncode != 0
+        assert said.count("Traceback") == 1, said  # the parent's own
+        assert "spawn_main" not in said
+        assert no_process_is_left(process.pid)
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert len(by_id(out)) == 200
 
 
 def test_errors_are_asked_again_only_when_told(tmp_path):

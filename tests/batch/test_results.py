@@ -3,11 +3,13 @@
 import errno
 import fcntl
 import json
+import os
+import stat
 
 import pytest
 
 import sharpv
-from sharpv.batch.job import check_manifest
+from sharpv.batch.job import check_manifest, run
 from sharpv.batch.results import Results
 from tests.batch.fakes import SETTINGS, job, lines, write_rows
 
@@ -107,10 +109,104 @@ def test_an_id_that_asks_something_else_now_is_refused(rows, out):
         opened(rows, out)
 
 
-def test_damaged_settings_are_refused(rows, out):
-    out.with_name("out.jsonl.settings.json").write_text("[")
+@pytest.mark.parametrize("left", [b"[", b"[]", b"\xff\xfe{}"])
+def test_damaged_settings_are_refused(rows, out, left):
+    out.with_name("out.jsonl.settings.json").write_bytes(left)
     with pytest.raises(sharpv.InputError, match="cannot read the settings"):
         opened(rows, out)
+
+
+def test_empty_settings_say_how_to_go_on(rows, out, tmp_path):
+    """As of a power failure on a system that had the lines, and not the settings, on its disk."""
+    beside = out.with_name("out.jsonl.settings.json")
+    for left in (b"", bytes(4096)):
+        beside.write_bytes(left)
+        with pytest.raises(
+            sharpv.InputError, match=r"is empty, .*copy that one's \.settings\.json over this"
+        ):
+            opened(rows, out)
+    job(rows, tmp_path / "other.jsonl")
+    (tmp_path / "other.jsonl.settings.json").replace(beside)
+    assert job(rows, out).earlier == 5
+
+
+def test_settings_are_on_the_disk_before_a_line_is(rows, tmp_path, monkeypatch):
+    """And the folder, which says that there is such a file."""
+    synced, fsync = [], os.fsync
+
+    def note(handle: int) -> None:
+        synced.append((os.fstat(handle).st_ino, (tmp_path / "new.jsonl").read_bytes()))
+        fsync(handle)
+
+    monkeypatch.setattr("os.fsync", note)
+    job(rows, tmp_path / "new.jsonl")
+    there = [tmp_path / "new.jsonl.settings.json", tmp_path]
+    assert synced == [(path.stat().st_ino, b"") for path in there]
+
+
+def test_settings_that_do_not_get_to_the_disk_end_the_run_before_a_line(rows, tmp_path, monkeypatch):
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(sharpv.InputError, match=r"cannot write .*new\.jsonl\.settings\.json': No space left"):
+        job(rows, tmp_path / "new.jsonl")
+    assert (tmp_path / "new.jsonl").read_bytes() == b""
+
+
+def test_settings_that_are_found_later_are_compared_later(rows, out):
+    beside = out.with_name("out.jsonl.settings.json")
+    beside.write_text(json.dumps(SETTINGS | {"device": "cpu"}))
+    with Results(out, check_manifest(rows), SETTINGS, ["device"]) as results:
+        results.settle({"device": "cpu"})
+        with pytest.raises(sharpv.InputError, match="device was 'cpu', is 'cuda'"):
+            results.settle({"device": "cuda"})
+    with pytest.raises(sharpv.InputError, match="device was 'cpu', is None"):
+        opened(rows, out)
+
+
+def test_nothing_is_connected_to_before_all_else_is_right(rows, out, tmp_path):
+    def fail():
+        pytest.fail("connected")
+
+    how = {"find": fail, "later": ("device",)}
+    with pytest.raises(sharpv.InputError, match="model was 'fake', is 'other'"):
+        run(rows, out, {"model": "other"}, fail, **how)
+    with pytest.raises(sharpv.InputError, match="cannot use"):
+        run(rows, tmp_path / "gone" / "out.jsonl", SETTINGS, fail, **how)
+    with pytest.raises(sharpv.InputError, match="holds no rows"):
+        run(write_rows(tmp_path / "none.jsonl", 0), tmp_path / "new.jsonl", SETTINGS, fail, **how)
+
+
+def test_a_link_stays_a_link_and_the_mode_of_the_file_stays(tmp_path):
+    """Also where lines are taken out and put in order, which makes the file anew."""
+    rows, link = write_rows(tmp_path / "rows.jsonl", 4, r1="odd"), tmp_path / "link.jsonl"
+    (tmp_path / "disk").mkdir()
+    real = tmp_path / "disk" / "real.jsonl"
+    link.symlink_to(real)
+    job(rows, link)
+    real.chmod(0o640)
+    job(rows, link, retry_errors=True, ordered=True)
+    assert link.is_symlink()
+    assert stat.S_IMODE(real.stat().st_mode) == 0o640
+    assert [line["id"] for line in lines(real)] == ["r0", "r1", "r2", "r3"]
+    assert sorted(path.name for path in real.parent.iterdir()) == ["real.jsonl", "real.jsonl.settings.json"]
+    with opened(rows, link), pytest.raises(sharpv.InputError, match="another run is writing"):
+        opened(rows, real)
+
+
+def test_a_disk_that_fills_while_lines_are_put_in_order_gets_its_room_back(rows, out, tmp_path, monkeypatch):
+    mixed = b"".join(reversed(out.read_bytes().splitlines(keepends=True)))
+    out.write_bytes(mixed)
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(sharpv.InputError, match=r"cannot rewrite .*No space left on device; make room"):
+        job(rows, out, ordered=True)
+    assert out.read_bytes() == mixed
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_a_full_disk_ends_the_run_and_loses_nothing(rows, out):

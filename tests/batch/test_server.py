@@ -29,17 +29,17 @@ def row(tmp_path) -> Row:
     return Row(0, "a", "clip.mp4", "what?", str(tmp_path / "clip.mp4"))
 
 
-def worker(server: Server, model: str | None = None, keep: float | None = None) -> Worker:
-    return Worker(Served(url=server.url, model=model, keep=keep, max_new_tokens=5).open(0, 1))
+def worker(server: Server, model: str | None = None, **settings) -> Worker:
+    return Worker(Served(url=server.url, model=model, max_new_tokens=5, **settings).open(0, 1))
 
 
 def test_what_is_sent_and_what_comes_back(server, row):
-    line = worker(server, keep=0.25).answer(row).to_dict()
+    line = worker(server, options={"more": {"a": 1}}).answer(row).to_dict()
     (asked,) = server.asked
     assert asked["model"] == "the-model"
     assert asked["max_tokens"] == 5
     assert asked["temperature"] == 0
-    assert asked["mm_processor_kwargs"] == {"sharpv_keep": 0.25}
+    assert asked["more"] == {"a": 1}
     video, text = asked["messages"][0]["content"]
     assert text == {"type": "text", "text": "what?"}
     kind, _, data = video["video_url"]["url"].partition(",")
@@ -51,11 +51,6 @@ def test_what_is_sent_and_what_comes_back(server, row):
         **{"frames": None, "prompt_tokens": 115, "prompt_tokens_kept": 40},
         **{"video_tokens": 100, "video_tokens_kept": 25, "notes": []},
     }
-
-
-def test_a_server_that_decides_by_itself(server, row):
-    worker(server).answer(row)
-    assert "mm_processor_kwargs" not in server.asked[0]
 
 
 class Impatient(Served):
@@ -108,7 +103,7 @@ def test_a_key_is_sent_and_written_nowhere(server, row, monkeypatch, name):
     monkeypatch.setenv(name, "secret")
     server.wants = "Bearer secret"
     assert worker(server).answer(row).answer == "WHAT?"
-    engine = Served(url=server.url, model=None, keep=None, max_new_tokens=5)
+    engine = Served(url=server.url, model=None, max_new_tokens=5)
     assert b"secret" not in pickle.dumps(engine)
     assert "secret" not in str(asdict(engine))
 
@@ -170,8 +165,61 @@ def test_a_server_that_goes_away_ends_the_job_which_goes_on_when_it_is_back(serv
     assert (settings["engine"], settings["model"]) == ("vllm", "the-model")
 
 
+@pytest.mark.parametrize(
+    ("options", "sent"), [((), None), (("--retention", "0.25"), 0.25), (("--retention", "adaptive"), "auto")]
+)
+def test_what_a_vllm_server_is_told_to_keep(server, tmp_path, options, sent):
+    """Its own share, unless one is asked for."""
+    rows, out = write_rows(tmp_path / "rows.jsonl", 1), tmp_path / "out.jsonl"
+    (tmp_path / "clip.mp4").write_bytes(b"frames")
+    run("batch", rows, "-o", out, "--engine", "vllm", "--url", server.url, *options)
+    assert server.asked[0].get("mm_processor_kwargs") == (None if sent is None else {"sharpv_keep": sent})
+
+
+def test_another_server_is_refused_by_what_it_lacks(server, tmp_path):
+    rows, out = write_rows(tmp_path / "rows.jsonl", 1), tmp_path / "out.jsonl"
+    assert "say --engine vllm" in refuse("batch", rows, "-o", out, "--url", server.url)
+
+
+def test_no_server_is_asked_before_the_manifest_and_the_output_are_right(server, tmp_path):
+    server.last = -1
+    rows, out = write_rows(tmp_path / "rows.jsonl", 1), tmp_path / "out.jsonl"
+    command = ("--engine", "vllm", "--url", server.url)
+    out.write_text("dear\n")
+    assert "holds something else" in refuse("batch", rows, "-o", out, *command)
+    assert "No such file" in refuse("batch", tmp_path / "no.csv", "-o", out, *command)
+    assert server.headers == []
+
+
+def test_a_finished_job_needs_no_server(server, tmp_path):
+    rows, out = write_rows(tmp_path / "rows.jsonl", 1), tmp_path / "out.jsonl"
+    (tmp_path / "clip.mp4").write_bytes(b"frames")
+    command = ("batch", rows, "-o", out, "--engine", "vllm", "--url")
+    run(*command, server.url)
+    run(*command, "http://127.0.0.1:1")
+    assert "max_new_tokens was 64, is 5" in refuse(*command, "http://127.0.0.1:1", "--max-new-tokens", 5)
+
+
+def test_a_server_that_takes_too_long(server, tmp_path, row):
+    """For one row: it is asked for the next one."""
+    server.slow.append("what?")
+    asked = worker(server, seconds=1)
+    assert asked.answer(row).error == "TimeoutError: the server gave no answer within 1 s, the time of a row"
+    assert asked.answer(row).answer == "WHAT?"
+    assert len(server.asked) == 2
+
+
+def test_a_server_on_transformers_that_fails_at_a_row_is_well(server, row, impatient):
+    server.owner = "sharpv"
+    server.refusals = [500]
+    assert worker(server, engine="transformers").answer(row).error == "the server answered 500: not this one"
+    server.refusals, server.says = [503, 429], "the device ran out of memory: send fewer frames"
+    assert "ran out of memory" in worker(server, engine="transformers").answer(row).error
+    assert len(server.asked) == 3
+
+
 def test_no_server(tmp_path):
     rows = write_rows(tmp_path / "rows.jsonl", 1)
     command = ("batch", rows, "-o", tmp_path / "out.jsonl", "--engine", "vllm", "--url", "http://127.0.0.1:1")
     assert "the --url of a vLLM server" in refuse(*command)
-    assert not (tmp_path / "out.jsonl").exists()
+    assert (tmp_path / "out.jsonl").read_bytes() == b""

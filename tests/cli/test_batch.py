@@ -1,14 +1,14 @@
 """`sharpv batch` answers as `sharpv ask` does, and survives kills with a real model.
 
 `tests/batch` kills jobs more often, where it costs less. SHARPV_BATCH_ROWS=200 SHARPV_BATCH_KILLS=3 makes a
-long job of this one.
+long job of this one. It is killed at moments drawn anew each time; SHARPV_BATCH_SEED draws those of before.
 """
 
-import csv
 import json
 import logging
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -16,37 +16,22 @@ from pathlib import Path
 
 import pytest
 
-from sharpv.tiny.clip import moving_square
-from sharpv.video import write_video
+from sharpv.hf.ask import load_model
+from tests.batch.clips import SHORT, bad, by_id, count, lines, write_manifest
 from tests.cli.asking import refuse, run
+from tests.server.running import Running
 
 logger = logging.getLogger(__name__)
 
 ROWS = int(os.environ.get("SHARPV_BATCH_ROWS", "24"))
 KILLS = int(os.environ.get("SHARPV_BATCH_KILLS", "1"))
-SHORT = ("--frames", "6", "--max-new-tokens", "2")
-
-
-def bad(number: int) -> bool:
-    """One clip of twenty cannot be read."""
-    return number % 20 == 7
+SEED = int(os.environ.get("SHARPV_BATCH_SEED", random.randrange(1 << 32)))
 
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory) -> Path:
     """Rows, each with a clip of its own."""
-    folder = tmp_path_factory.mktemp("batch")
-    (folder / "clips").mkdir()
-    with (folder / "rows.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "video", "question"])
-        for number in range(ROWS):
-            path = folder / "clips" / f"{number}.mp4"
-            write_video(moving_square(frames=6 + number % 3, height=96, width=128, seed=number), path, fps=6)
-            if bad(number):
-                path.write_bytes(path.read_bytes()[:400])
-            writer.writerow([f"r{number}", f"clips/{number}.mp4", f"What moves in {number}?"])
-    return folder / "rows.csv"
+    return write_manifest(tmp_path_factory.mktemp("batch"), ROWS)
 
 
 @pytest.fixture(scope="module")
@@ -59,20 +44,8 @@ def whole(manifest, model) -> dict[str, dict]:
     assert (said["rows"], said["errors"], said["earlier"]) == (ROWS, errors, 0)
     assert "opening 1 model ..." in result.stderr
     assert f"row {ROWS} of {ROWS}, {errors} with an error, " in result.stderr
-    assert [line["id"] for line in read(out)] == [f"r{number}" for number in range(ROWS)]
+    assert [line["id"] for line in lines(out)] == [f"r{number}" for number in range(ROWS)]
     return by_id(out)
-
-
-def read(out: Path) -> list[dict]:
-    return [json.loads(line) for line in out.read_text().splitlines()]
-
-
-def by_id(out: Path) -> dict[str, dict]:
-    """Lines by id, each once, without their times."""
-    found = read(out)
-    kept = {line["id"]: {k: v for k, v in line.items() if k != "milliseconds"} for line in found}
-    assert len(kept) == len(found)
-    return kept
 
 
 def test_lines_say_what_ask_says(whole, manifest, model):
@@ -94,13 +67,14 @@ def test_lines_say_what_ask_says(whole, manifest, model):
 
 
 def test_times_of_every_phase(whole, manifest):
-    line = read(manifest.parent / "whole.jsonl")[0]
+    line = lines(manifest.parent / "whole.jsonl")[0]
     assert set(line["milliseconds"]) == {"read", "vision", "scoring", "prefill", "decode"}
     assert all(ms > 0 for ms in line["milliseconds"].values())
 
 
 def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(whole, manifest, model):
-    out, rng = manifest.parent / "killed.jsonl", random.Random()
+    out, rng = manifest.parent / "killed.jsonl", random.Random(SEED)
+    logger.warning("SHARPV_BATCH_SEED=%d", SEED)  # shown where the test fails
     command = [
         sys.executable,
         "-m",
@@ -117,12 +91,12 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(whole, manifest
         # Also while models are loaded, where earlier runs got so far.
         wait_for = rng.randint(1, ROWS // 2 * kill // KILLS)
         with subprocess.Popen([*command, "--workers", "2"], stderr=subprocess.DEVNULL) as process:
-            while process.poll() is None and (not out.exists() or out.read_bytes().count(b"\n") < wait_for):
+            while process.poll() is None and count(out) < wait_for:
                 time.sleep(0.01)
             time.sleep(rng.uniform(0, 0.05))
             assert process.poll() is None
             process.kill()
-        logger.info("killed with %d of %d lines", out.read_bytes().count(b"\n"), ROWS)
+        logger.warning("killed with %d of %d lines", count(out), ROWS)
     result = run(*command[3:], "--json")
     assert 0 < json.loads(result.stdout)["earlier"] < ROWS
     assert by_id(out) == whole
@@ -135,6 +109,23 @@ def test_ctrl_c_says_that_the_job_can_go_on(manifest, model, tmp_path, monkeypat
     monkeypatch.setattr("sharpv.batch.job.run", interrupted)
     result = run("batch", manifest, "-o", tmp_path / "out.jsonl", "-m", model, ok=130)
     assert "the same command goes on from there" in result.stderr
+
+
+def test_ctrl_c_while_models_are_opened_is_130_and_the_job_can_go_on(manifest, model, whole, tmp_path):
+    out = tmp_path / "out.jsonl"
+    job = ("batch", str(manifest), "-o", str(out), "-m", model, *SHORT)
+    command = [sys.executable, "-m", "sharpv.cli", *job, "--workers", "2"]
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr.readline() == "opening 2 models ...\n"
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.splitlines() == [
+        f"what is done stands in {out}: the same command goes on from there",
+        "error: interrupted",
+    ]
+    run(*job)
+    assert by_id(out) == whole
 
 
 def test_a_finished_job_loads_nothing_and_shows_how_it_stands(whole, manifest, model):
@@ -167,7 +158,8 @@ def test_other_settings_do_not_mix_with_what_is_there(whole, manifest, model, op
     [
         (("--workers", "0"), "--workers"),
         (("--engine", "other"), "transformers"),
-        (("--url", "http://127.0.0.1:1"), "--url would have no effect: that goes with --engine vllm"),
+        (("--url", "http://x", "--dtype", "float16"), "--dtype would have no effect: that goes with a model"),
+        (("--row-timeout", "0"), "--row-timeout"),
         (("--engine", "vllm", "--frames", "8", "--dense"), "--frames, --dense would have no effect"),
         (("--engine", "vllm", "--url", "ftp://x"), "no http:// or https:// address"),
         (("--engine", "vllm", "--url", "http://me:secret@x"), "holds a name or a password"),
@@ -203,3 +195,57 @@ def test_a_method_that_does_not_go_with_the_model_spoils_no_row(tmp_path, manife
     options = ("--method", "fastv", "--threshold", "1")
     assert "fastv" in refuse("batch", manifest, "-o", out, "-m", model, *options)
     assert out.read_bytes() == b""
+
+
+@pytest.fixture(scope="module")
+def server(model):
+    """`sharpv serve --engine transformers`, in this process."""
+    running = Running(load_model(model))
+    yield running
+    running.stop()
+
+
+def test_a_server_on_transformers_answers_as_a_model_here_does(whole, manifest, model, server, tmp_path):
+    out = tmp_path / "out.jsonl"
+    command = ("batch", manifest, "-o", out, "--url", server.url, *SHORT, "--workers", "2")
+    assert json.loads(run(*command, "--json").stdout)["errors"] == sum(map(bad, range(ROWS)))
+    found = by_id(out)
+    assert found.keys() == whole.keys()
+    for name, line in found.items():
+        if line["error"] is None:
+            assert line == whole[name]
+        else:
+            assert whole[name]["error"] is not None
+            assert line["error"].startswith("the server answered 4")
+    assert set(lines(out)[0]["milliseconds"]) == {"read", "request", "vision", "scoring", "prefill", "decode"}
+
+
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        ((), None),
+        (("--retention", "adaptive"), {"retention": "adaptive"}),
+        (("--retention", "0.5", "--no-memory"), {"retention": 0.5, "memory_threshold": None}),
+        (("--dense", "--frames", "5"), {"retention": 1.0, "memory_threshold": None, "frames": 5}),
+        (
+            ("--method", "vidcom2", "--fps", "2", "--retention", "0.5"),
+            {"method": "vidcom2", "fps": 2.0, "retention": 0.5},
+        ),
+    ],
+)
+def test_what_a_server_on_transformers_is_asked(manifest, server, tmp_path, options, sent):
+    out = tmp_path / "out.jsonl"
+    (tmp_path / "row.csv").write_text(f"id,video,question\na,{manifest.parent / 'clips' / '0.mp4'},q\n")
+    command = ("batch", tmp_path / "row.csv", "-o", out, "--url", server.url, "--max-new-tokens", "1")
+    run(*command, *options)
+    (line,) = lines(out)
+    assert line["error"] is None
+    settings = json.loads((tmp_path / "out.jsonl.settings.json").read_text())
+    assert settings["options"] == ({} if sent is None else {"sharpv": sent})
+    if "--dense" in options:
+        assert line["video_tokens"] == line["video_tokens_kept"] == 5 * 16
+
+
+def test_another_server_is_refused_by_its_own_sign(manifest, server, tmp_path):
+    command = ("batch", manifest, "-o", tmp_path / "out.jsonl", "--engine", "vllm", "--url", server.url)
+    assert "say --engine transformers" in refuse(*command)

@@ -1,7 +1,7 @@
 """A whole job: from a manifest to its output, on from where an earlier run ended."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -65,8 +65,11 @@ def run(
     settings: Mapping[str, Any],
     pool: Callable[[], Pool],
     *,
+    find: Callable[[], Mapping[str, Any]] | None = None,
+    later: Collection[str] = (),
     ordered: bool = False,
     retry_errors: bool = False,
+    row_seconds: float | None = None,
     log: Callable[[str], None] = lambda text: None,
 ) -> Summary:
     """Answers the rows of a manifest that have no line in the output yet.
@@ -78,28 +81,33 @@ def run(
         out: file of JSON lines, one `Line` per row; `<out>.settings.json` is written beside it.
         settings: whatever can change an answer, as plain JSON values.
         pool: makes the workers; not called where nothing is left to do.
+        find: returns settings that only a cluster or a server can tell. Called before `pool`, once the
+            manifest, the output and the other settings have been found right.
+        later: names of what `find` returns.
         ordered: bring the lines into the order of the manifest at the end; else they stay in the order in
             which they were done.
         retry_errors: ask rows again whose line says an error.
+        row_seconds: that a worker may take for a row, as for `dispatch`.
         log: takes lines of progress.
 
     Raises:
         InputError: the manifest, the output or the model cannot be used.
-        SharpVError: workers die while they open the model.
+        SharpVError: all workers die while they open the model.
     """
     start = time.perf_counter()
     index = check_manifest(manifest)
-    with Results(out, index, settings) as results:
-        if retry_errors:
-            results.drop_errors()
-        earlier = results.done
+    with Results(out, index, settings, later) as results:
+        earlier = results.done - (results.errors if retry_errors else 0)
         if earlier:
             log(f"{earlier} of {len(index)} rows were done before")
         if earlier < len(index):
+            results.settle(find() if find is not None else {})
+            if retry_errors:
+                results.drop_errors()
             workers = pool()
             log(f"opening {workers.workers} model{'s' if workers.workers > 1 else ''} ...")
             progress = Progress(len(index), earlier, results.errors, log)
-            _answer(_left(manifest, index, results), results, workers, progress, log)
+            _answer(_left(manifest, index, results), results, workers, progress, row_seconds, log)
         if ordered:
             results.sort()
         seconds = round(time.perf_counter() - start, 2)
@@ -107,14 +115,19 @@ def run(
 
 
 def _answer(
-    rows: Iterator[Row], results: Results, pool: Pool, progress: Progress, log: Callable[[str], None]
+    rows: Iterator[Row],
+    results: Results,
+    pool: Pool,
+    progress: Progress,
+    row_seconds: float | None,
+    log: Callable[[str], None],
 ) -> None:
     def keep(number: int, line: Line) -> None:
         results.add(number, line.to_dict())
         progress.step(line.error is not None)
 
     try:
-        dispatch(rows, pool, keep, log)
+        dispatch(rows, pool, keep, log, row_seconds)
     finally:
         pool.close()
 

@@ -75,10 +75,11 @@ def read_manifest(path: Path) -> Iterator[Row]:
 
 
 def _check_columns(path: Path, found: Sequence[str]) -> None:
-    if not set(COLUMNS) <= set(found):
-        raise InputError(
-            f"{str(path)!r} has the columns {', '.join(found)}: a manifest needs {', '.join(COLUMNS)}"
-        )
+    needs = f"a manifest needs {', '.join(COLUMNS)}, each once"
+    if any(found.count(column) != 1 for column in COLUMNS):
+        # In some countries a spreadsheet writes semicolons.
+        commas = "; put commas between columns" if len(found) == 1 else ""
+        raise InputError(f"{str(path)!r} has the columns {', '.join(found)}: {needs}{commas}")
 
 
 def _text(values: Mapping[str, Any], column: str, where: str) -> str:
@@ -88,7 +89,8 @@ def _text(values: Mapping[str, Any], column: str, where: str) -> str:
     if value is None:
         raise InputError(f"{where} has no {column}: every row needs {', '.join(COLUMNS)}")
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{where} has the {column} {value!r}: it must be text, and not empty")
+        kind = "text or a whole number" if column == "id" else "text"
+        raise InputError(f"{where} has the {column} {value!r}: it must be {kind}, and not empty")
     return value
 
 

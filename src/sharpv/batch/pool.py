@@ -7,7 +7,9 @@ from sharpv.batch.line import Line
 from sharpv.batch.manifest import Row
 from sharpv.batch.work import Failed
 
-__all__ = ["Answered", "Died", "Event", "Pool", "Ready"]
+__all__ = ["MORE_MEMORY", "Answered", "Died", "Event", "Halted", "Pool", "Ready"]
+
+MORE_MEMORY = "give them more memory, or take fewer workers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +29,29 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Died:
-    """A worker is gone, and the rows that it had with it."""
+class Halted:
+    """A worker says that no row can be answered for now, by whatever worker."""
 
     worker: int
     reason: str
 
 
-Event = Ready | Failed | Answered | Died
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A worker is gone, and the rows that it had with it.
+
+    Attributes:
+        worker: which.
+        reason: how it ended.
+        remedy: what to do where workers end so while they open their models.
+    """
+
+    worker: int
+    reason: str
+    remedy: str = MORE_MEMORY
+
+
+Event = Ready | Failed | Answered | Halted | Died
 
 
 class Pool(Protocol):
@@ -50,8 +67,15 @@ class Pool(Protocol):
     def send(self, worker: int, row: Row) -> None:
         """Gives a row to a worker that is ready; if it has just died, `wait` will say so."""
 
-    def wait(self) -> list[Event]:
-        """Waits until something happens; the events of a worker come in order, `Died` last."""
+    def wait(self, seconds: float | None = None) -> list[Event]:
+        """Waits until something happens; the events of a worker come in order, `Died` last.
+
+        Args:
+            seconds: after which nothing has happened; None waits on.
+        """
+
+    def end(self, worker: int) -> None:
+        """Ends a worker at once, whatever it does; `wait` tells nothing more of it."""
 
     def close(self) -> None:
         """Ends all workers at once."""

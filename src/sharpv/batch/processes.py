@@ -4,14 +4,16 @@ import logging
 import multiprocessing
 import os
 import signal
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from threading import Lock
+from threading import Lock, current_thread, main_thread
 
 from sharpv.batch.manifest import Row
-from sharpv.batch.pool import Answered, Died, Event, Ready
+from sharpv.batch.pool import MORE_MEMORY, Answered, Died, Event, Halted, Ready
 from sharpv.batch.work import AT_ONCE, LOST, Engine, Failed, Unavailable, open_worker
 
 __all__ = ["Processes"]
@@ -19,6 +21,7 @@ __all__ = ["Processes"]
 logger = logging.getLogger(__name__)
 
 SECONDS_TO_END = 10.0
+SAID_ABOVE = 'what they said stands above; a script has to start its job under `if __name__ == "__main__":`'
 
 
 class Processes:
@@ -44,9 +47,10 @@ class Processes:
         """Starts a process, which opens the model."""
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs, worker, self.workers), daemon=True)
-        process.start()
+        with _interrupts_later():
+            process.start()
+            self._running[ours], self._pipes[worker] = (worker, process), ours
         theirs.close()
-        self._running[ours], self._pipes[worker] = (worker, process), ours
         with suppress(OSError):
             ours.send(self._engine)
 
@@ -55,17 +59,24 @@ class Processes:
         with suppress(OSError):
             self._pipes[worker].send(row)
 
-    def wait(self) -> list[Event]:
+    def wait(self, seconds: float | None = None) -> list[Event]:
         """Waits for messages, and for the end of a process."""
         events: list[Event] = []
-        for pipe in wait(list(self._running)):
+        for pipe in wait(list(self._running), seconds):
             assert isinstance(pipe, Connection)
             try:
                 events.append(pipe.recv())
             except (EOFError, OSError):
                 worker, process = self._running.pop(pipe)
-                events.append(Died(worker, _end(pipe, process)))
+                events.append(_died(worker, _end(pipe, process)))
         return events
+
+    def end(self, worker: int) -> None:
+        """Kills a process."""
+        pipe = self._pipes[worker]
+        _, process = self._running.pop(pipe)
+        process.kill()
+        _end(pipe, process)
 
     def close(self) -> None:
         """Ends all processes."""
@@ -76,24 +87,56 @@ class Processes:
         self._running.clear()
 
 
-def _end(pipe: Connection, process: SpawnProcess) -> str:
-    """Waits for a process that is about to end; returns how it ended."""
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Puts Ctrl-C off, which reaches the whole group: a process would say where in its imports it was.
+
+    What is started here has the signal blocked, as this thread has. Another thread may take it, hence the
+    handler: half a start would leave a process that reads half a message.
+    """
+    caught: list[int] = []
+    ours = current_thread() is main_thread()
+    resource_tracker.ensure_running()  # which unblocks the signal when it starts
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    handler = signal.signal(signal.SIGINT, lambda number, _: caught.append(number)) if ours else None
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, handler or signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    if caught:
+        signal.raise_signal(signal.SIGINT)
+
+
+def _end(pipe: Connection, process: SpawnProcess) -> int:
+    """Waits for a process that is about to end; returns its exit code, below 0 that of a signal."""
     pipe.close()
     process.join(SECONDS_TO_END)
     if process.exitcode is None:
         process.kill()
         process.join()
-    code = process.exitcode or 0
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return process.exitcode or 0
+
+
+def _died(worker: int, code: int) -> Died:
+    if code < 0:
+        return Died(worker, signal.Signals(-code).name, MORE_MEMORY)
+    return Died(worker, f"exit code {code}", SAID_ABOVE)
 
 
 def _work(pipe: Connection, number: int, workers: int) -> None:
     """The life of a worker's process."""
-    # Ctrl-C reaches the whole group; the parent decides.
+    # The parent decides about Ctrl-C; programs that the worker starts would inherit the block.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     # What the library warns of stands in the lines.
     logging.getLogger("sharpv").setLevel(logging.ERROR)
-    worker = open_worker(pipe.recv(), number, workers)
+    try:
+        engine = pipe.recv()
+    except (EOFError, OSError):
+        return  # the parent is gone
+    worker = open_worker(engine, number, workers)
     if isinstance(worker, Failed):
         pipe.send(worker)
         return
@@ -104,7 +147,7 @@ def _work(pipe: Connection, number: int, workers: int) -> None:
             try:
                 event: Event = Answered(number, row.number, worker.answer(row))
             except Unavailable as error:
-                event = Failed(number, str(error))
+                event = Halted(number, str(error))
             with sending:
                 pipe.send(event)
         except BaseException:

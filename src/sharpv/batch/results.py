@@ -1,15 +1,16 @@
 """The lines of a job in a file that a later run goes on from, and the settings beside it."""
 
-import fcntl
 import json
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+import stat
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
+from sharpv.batch.beside import Beside
 from sharpv.batch.index import Index
 from sharpv.errors import InputError
 
@@ -29,24 +30,27 @@ class Results:
         failed: per row, whether its line says an error.
     """
 
-    def __init__(self, path: Path, index: Index, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: Path, index: Index, settings: Mapping[str, Any], later: Collection[str] = ()
+    ) -> None:
         """Starts a file, or goes on in one of the same settings; half a line at its end is cut off.
 
         Args:
-            path: of the JSON lines.
+            path: of the JSON lines; a link is followed.
             index: of the manifest.
-            settings: whatever can change an answer, as plain JSON values.
+            settings: whatever can change an answer, as plain JSON values, as far as it is known.
+            later: names of settings that `settle` will bring.
 
         Raises:
             InputError: the file holds something else, is in use, or cannot be written.
         """
-        self._path, self._index = path, index
+        self._path, self._index = Path(os.path.realpath(path)), index
         self.offsets = np.full(len(index), NOWHERE, np.int64)
         self.failed = np.zeros(len(index), bool)
         try:
             with ExitStack() as opened:
-                self._lock = opened.enter_context(_hold(path, settings))
-                self._file = opened.enter_context(path.open("a+b", buffering=0))
+                self._beside = opened.enter_context(Beside(self._path, settings, later))
+                self._file = opened.enter_context(self._path.open("a+b", buffering=0))
                 self._read()
                 opened.pop_all()
         except OSError as error:
@@ -59,7 +63,7 @@ class Results:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
-        self._lock.close()
+        self._beside.close()
 
     @property
     def done(self) -> int:
@@ -70,6 +74,14 @@ class Results:
     def errors(self) -> int:
         """Number of rows whose line says an error."""
         return int(self.failed.sum())
+
+    def settle(self, found: Mapping[str, Any]) -> None:
+        """Takes the settings that were not known before. To be called before the first line is added.
+
+        Raises:
+            InputError: the lines that are there were made with others.
+        """
+        self._beside.settle(found)
 
     def add(self, number: int, line: Mapping[str, Any]) -> None:
         """Appends the line of a row, in the hands of the system before this returns.
@@ -110,6 +122,7 @@ class Results:
         partial = self._path.with_name(self._path.name + ".part")
         try:
             with partial.open("wb") as target, self._path.open("rb") as source:
+                os.fchmod(target.fileno(), stat.S_IMODE(os.fstat(source.fileno()).st_mode))
                 for number in numbers:
                     source.seek(self.offsets[number])
                     self.offsets[number] = target.tell()
@@ -120,6 +133,8 @@ class Results:
             self._file.close()
             self._file = self._path.open("a+b", buffering=0)
         except OSError as error:
+            with suppress(OSError):
+                partial.unlink()
             raise InputError(
                 f"cannot rewrite {str(self._path)!r}: {error.strerror}; make room, then run the same command "
                 "to go on"
@@ -158,52 +173,3 @@ class Results:
                 "row another id, or give another output"
             )
         self.offsets[row], self.failed[row] = start, failed
-
-
-def _hold(path: Path, settings: Mapping[str, Any]) -> Any:
-    """Locks the file of settings, which must be these or none yet; returns it, open."""
-    beside = path.with_name(path.name + ".settings.json")
-    if _begun(path) and not beside.exists():
-        raise InputError(f"{str(path)!r} holds something else than the lines of a batch: give another output")
-    file = beside.open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        file.seek(0)
-        text = file.read()
-        # Asked again: another run may have written until its lock ended.
-        if _begun(path):
-            _same(str(path), text, json.loads(json.dumps(settings)))
-        else:
-            file.truncate(0)
-            file.write(json.dumps(settings, indent=1) + "\n")
-            file.flush()
-    except BlockingIOError:
-        file.close()
-        raise InputError(
-            f"another run is writing to {str(path)!r}: wait for it, stop it, or give another output"
-        ) from None
-    except BaseException:
-        file.close()
-        raise
-    return file
-
-
-def _begun(path: Path) -> bool:
-    return path.exists() and path.stat().st_size > 0
-
-
-def _same(path: str, text: str, settings: dict[str, Any]) -> None:
-    try:
-        known = json.loads(text)
-        names = set(known) | set(settings)
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"cannot read the settings beside {path!r} ({error}): give another output"
-        ) from error
-    other = sorted(name for name in names if known.get(name) != settings.get(name))
-    if other:
-        was = "; ".join(f"{name} was {known.get(name)!r}, is {settings.get(name)!r}" for name in other)
-        raise InputError(
-            f"{path!r} was begun with other settings ({was}): give another output, or the same settings to "
-            "go on"
-        )

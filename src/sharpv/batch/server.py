@@ -1,4 +1,4 @@
-"""A model that a running vLLM server holds, with SharpV inside."""
+"""A model that a running server holds, with SharpV inside: vLLM, or `sharpv serve --engine transformers`."""
 
 import base64
 import json
@@ -8,9 +8,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPException
-from typing import Any
+from typing import Any, Literal
 
 from sharpv.batch.line import Line
 from sharpv.batch.manifest import Row
@@ -20,9 +20,12 @@ from sharpv.video import open_source
 
 __all__ = ["Served", "ServedModel"]
 
-SECONDS_FOR_AN_ANSWER = 600.0
 SECONDS_BETWEEN_TRIES = (1.0, 2.0, 4.0, 8.0, 16.0)
 MOST_OF_A_REASON = 500
+KINDS = {
+    "vllm": "a vLLM server, such as that of `sharpv serve MODEL`",
+    "transformers": "the server of `sharpv serve MODEL --engine transformers`",
+}
 WANTS_A_KEY = "the server wants a key (401): set SHARPV_API_KEY or OPENAI_API_KEY to its key"
 
 
@@ -31,33 +34,42 @@ class Served:
     """Which server to ask, and for what.
 
     Attributes:
+        engine: what the server runs on.
         url: of the server, without /v1.
         model: its name there; None where the server has just one.
-        keep: share of the video's tokens to keep; None leaves it to the server.
+        options: of each request, beyond those of the OpenAI protocol: what is not in them is the server's.
         max_new_tokens: the most tokens of an answer.
+        seconds: that the server may take to answer a request.
     """
 
+    engine: Literal["vllm", "transformers"] = "vllm"
     url: str
     model: str | None
-    keep: float | None
+    options: Mapping[str, Any] = field(default_factory=dict)
     max_new_tokens: int
+    seconds: float = 600.0
 
     def open(self, worker: int, workers: int) -> "ServedModel":
         """Asks the server which models it has.
 
         Raises:
-            InputError: it cannot be reached, or has not this model.
+            InputError: it cannot be reached, is another server, or has not this model.
         """
+        wanted = KINDS[self.engine]
         try:
             with urllib.request.urlopen(_request(f"{self.url}/v1/models"), timeout=30) as answer:
-                names = [str(model["id"]) for model in json.load(answer)["data"]]
-        except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
+                models = json.load(answer)["data"]
+                names = [str(model["id"]) for model in models]
+                ours = any(model.get("owned_by") == "sharpv" for model in models)
+        except (OSError, HTTPException, ValueError, KeyError, TypeError, AttributeError) as error:
             if isinstance(error, urllib.error.HTTPError) and error.code == 401:
                 raise InputError(WANTS_A_KEY) from error
             raise InputError(
-                f"cannot ask {self.url!r} for its models: {error}; give the --url of a vLLM server, such as "
-                "that of `sharpv serve`"
+                f"cannot ask {self.url!r} for its models: {error}; give the --url of {wanted}"
             ) from error
+        if ours != (self.engine == "transformers"):
+            other = "transformers" if ours else "vllm"
+            raise InputError(f"{self.url!r} is not {wanted}: for {KINDS[other]} say --engine {other}")
         if (self.model is None and len(names) != 1) or (self.model is not None and self.model not in names):
             raise InputError(f"{self.url!r} has the models {', '.join(names)}: name one of them with -m")
         return ServedModel(self, self.model or names[0])
@@ -93,21 +105,14 @@ class ServedModel:
         start = time.perf_counter()
         headers, found = self._post(self._question(clip, row.question))
         milliseconds = 1000 * (time.perf_counter() - start)
-        before, kept = (
-            _number(headers, "x-sharpv-video-tokens"),
-            _number(headers, "x-sharpv-video-tokens-kept"),
-        )
-        read = found["usage"]["prompt_tokens"]
+        told = _told_by_sharpv(found) if self._settings.engine == "transformers" else _told(headers, found)
         return Line(
             id=row.id,
             video=row.video,
             question=row.question,
             answer=(found["choices"][0]["message"]["content"] or "").strip(),
-            prompt_tokens=None if before is None or kept is None else read + before - kept,
-            prompt_tokens_kept=read,
-            video_tokens=before,
-            video_tokens_kept=kept,
-            milliseconds={"request": milliseconds},
+            milliseconds={"request": milliseconds, **told.pop("milliseconds", {})},
+            **told,
         )
 
     def lost(self) -> bool:
@@ -125,31 +130,62 @@ class ServedModel:
             "max_tokens": self._settings.max_new_tokens,
             "temperature": 0,
         }
-        if self._settings.keep is not None:
-            request["mm_processor_kwargs"] = {"sharpv_keep": self._settings.keep}
-        return request
+        return request | dict(self._settings.options)
+
+    def _blames_row(self, code: int, reason: str) -> bool:
+        """Whether our own server failed at this request, and is well."""
+        return self._settings.engine == "transformers" and (code == 500 or "ran out of memory" in reason)
 
     def _post(self, request: Mapping[str, Any]) -> tuple[Mapping[str, str], dict[str, Any]]:
         """Sends a request, again where the server is in trouble that may pass."""
-        url = f"{self._settings.url}/v1/chat/completions"
+        url, seconds = f"{self._settings.url}/v1/chat/completions", self._settings.seconds
         data = json.dumps(request).encode()
         for pause in (*SECONDS_BETWEEN_TRIES, None):
             try:
-                with urllib.request.urlopen(_request(url, data), timeout=SECONDS_FOR_AN_ANSWER) as answer:
+                with urllib.request.urlopen(_request(url, data), timeout=seconds) as answer:
                     return answer.headers, json.load(answer)
             except urllib.error.HTTPError as error:
                 if error.code == 401:
                     raise Unavailable(WANTS_A_KEY) from error
                 reason = f"the server answered {error.code}: {_reason(error)}"
-                if error.code != 429 and error.code < 500:
+                if error.code != 429 and (error.code < 500 or self._blames_row(error.code, reason)):
                     raise InputError(reason) from error
             except TimeoutError:
-                raise  # it had its ten minutes, and may have them for this row alone
+                # The next row may have its time, too.
+                raise TimeoutError(
+                    f"the server gave no answer within {seconds:g} s, the time of a row"
+                ) from None
             except (OSError, HTTPException) as error:
                 reason = f"the server cannot be reached: {_short(str(error))}"
             if pause is not None:
                 time.sleep(pause)
         raise Unavailable(f"{reason}; run the same command again when it is well")
+
+
+def _told(headers: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what vLLM says of the tokens of a request."""
+    before, kept = (_number(headers, f"x-sharpv-video-tokens{end}") for end in ("", "-kept"))
+    read = found["usage"]["prompt_tokens"]
+    return {
+        "prompt_tokens": None if before is None or kept is None else read + before - kept,
+        "prompt_tokens_kept": read,
+        "video_tokens": before,
+        "video_tokens_kept": kept,
+    }
+
+
+def _told_by_sharpv(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a server of ours says of a request."""
+    usage, report = found["usage"], found["sharpv"]
+    return {
+        "frames": sum(video["frames"] for video in report["videos"]),
+        "prompt_tokens": usage["dense_prompt_tokens"],
+        "prompt_tokens_kept": usage["prompt_tokens"],
+        "video_tokens": report["video_tokens"],
+        "video_tokens_kept": report["video_tokens_kept"],
+        "milliseconds": report["milliseconds"],
+        "notes": tuple(report["notes"]),
+    }
 
 
 def _request(url: str, data: bytes | None = None) -> urllib.request.Request:

@@ -52,10 +52,17 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A worker cannot open its model, and another try would not change that."""
+    """A worker cannot open its model.
+
+    Attributes:
+        worker: which.
+        reason: why.
+        passing: whether another try may end otherwise, as where memory ran out.
+    """
 
     worker: int
     reason: str
+    passing: bool = False
 
 
 class Worker:
@@ -95,8 +102,10 @@ def open_worker(engine: Engine, number: int, workers: int) -> Worker | Failed:
     """Opens the model of a worker, or says why that cannot be done."""
     try:
         return Worker(engine.open(number, workers))
+    except SharpVError as error:
+        return Failed(number, str(error))
     except Exception as error:
-        return Failed(number, describe(error))
+        return Failed(number, describe(error), passing=True)
 
 
 def describe(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """`sharpv batch`: questions about thousands of clips, in a job that survives bad clips and kills."""
 
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -37,16 +38,17 @@ from sharpv.cli.settings import is_given, is_toy, pruning_or_dense, sampling
 if TYPE_CHECKING:
     from sharpv.batch.job import Summary
     from sharpv.batch.pool import Pool
-    from sharpv.cli.batch_plan import Place, Plan
+    from sharpv.cli.batch_plan import Plan
+    from sharpv.config import SharpVConfig
 
 __all__ = ["batch"]
 
 SCHEMA_VERSION = 1
-# What a server decides for all that ask it.
-NOT_OF_A_REQUEST = (
-    *("frames", "fps", "max_side", "config", "method", "threshold", "spatial_weight", "coverage"),
-    *("diversity", "bucket", "min_tokens_per_frame", "memory_threshold", "no_memory", "dense"),
-    *("dtype", "device"),
+# What a server decides for all that ask it: any, and vLLM.
+NOT_OF_A_REQUEST = ("max_side", "config", "dtype", "device")
+NOT_OF_VLLM = (
+    *("frames", "fps", "method", "threshold", "spatial_weight", "coverage", "diversity", "bucket"),
+    *("min_tokens_per_frame", "memory_threshold", "no_memory", "dense"),
 )
 
 Manifest = Annotated[
@@ -66,12 +68,16 @@ Output = Annotated[
 ]
 EngineName = Annotated[
     Literal["transformers", "vllm"],
-    typer.Option(help="transformers: here, both stages; vllm: by a running vLLM server."),
+    typer.Option(
+        help="transformers: here, both stages, or with --url by a server of `sharpv serve MODEL --engine "
+        "transformers`; vllm: by a vLLM server."
+    ),
 ]
 Url = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="Of the vLLM server; its key, if it wants one, is read from SHARPV_API_KEY or OPENAI_API_KEY."
+        help="Of the server; its key, if it wants one, is read from SHARPV_API_KEY or OPENAI_API_KEY. "
+        "[default: with vllm http://127.0.0.1:8000]"
     ),
 ]
 Workers = Annotated[
@@ -81,6 +87,14 @@ Workers = Annotated[
 RayAddress = Annotated[
     str | None,
     typer.Option(help="Run on a Ray cluster: 'auto' for the one of this machine, or host:port."),
+]
+RowTimeout = Annotated[
+    float,
+    typer.Option(
+        min=1,
+        metavar="SECONDS",
+        help="A worker that takes longer for a row is replaced, and the row gets an error.",
+    ),
 ]
 Ordered = Annotated[bool, typer.Option("--ordered", help="At the end, put the lines into the rows' order.")]
 RetryErrors = Annotated[bool, typer.Option("--retry-errors", help="Ask rows again that ended with an error.")]
@@ -92,11 +106,12 @@ def batch(
     output_file: Output,
     model: Model = None,
     engine: EngineName = "transformers",
-    url: Url = "http://127.0.0.1:8000",
+    url: Url = None,
     workers: Workers = None,
     ray_address: RayAddress = None,
     ordered: Ordered = False,
     retry_errors: RetryErrors = False,
+    row_timeout: RowTimeout = 1800.0,
     frames: Frames = None,
     fps: Fps = None,
     max_side: MaxSide = None,
@@ -135,39 +150,56 @@ def batch(
     }
     settings = pruning_or_dense(config, given, no_memory=no_memory, dense=dense)
     rule = sampling(frames, fps, model)
-    _check_options(ctx, engine)
+    asks_server = engine == "vllm" or url is not None
+    _check_options(ctx, engine, asks_server)
     from sharpv.cli.batch_plan import find_place, loaded, served
 
-    place = find_place(workers, ray_address, "cpu" if engine == "vllm" else device)
-    if engine == "vllm":
-        plan = served(url, model, settings.retention, max_new_tokens)
+    place = find_place(workers, ray_address, "cpu" if asks_server else device)
+    how: dict[str, Any] = {"ordered": ordered, "retry_errors": retry_errors, "log": output.progress}
+    if asks_server:
+        options = _options(ctx, engine, settings)
+        plan = served(place, engine, url, model, options, max_new_tokens, row_timeout)
     else:
-        how = {"method": method, "max_new_tokens": max_new_tokens, "dtype": dtype, "device": device}
-        plan = loaded(model, place.device, config=settings, sampling=rule, max_side=max_side, **how)
-    notice = _toy_notice(model) if engine == "transformers" and is_toy(model) else None
-    summary = _run(manifest, output_file, plan, place, notice, ordered, retry_errors)
+        about = {"method": method, "max_new_tokens": max_new_tokens, "dtype": dtype, "device": device}
+        plan = loaded(place, model, config=settings, sampling=rule, max_side=max_side, **about)
+        how["row_seconds"] = row_timeout
+    notice = _toy_notice(model) if not asks_server and is_toy(model) else None
+    summary = _run(manifest, output_file, plan, notice, how)
     if json:
         output.result({"schema_version": SCHEMA_VERSION, "output": str(output_file), **summary.to_dict()})
     else:
         _show(output_file, summary)
 
 
-def _run(
-    manifest: Path, out: Path, plan: "Plan", place: "Place", notice: str | None, ordered: bool, retry: bool
-) -> "Summary":
+def _options(ctx: typer.Context, engine: str, settings: "SharpVConfig") -> dict[str, Any]:
+    """Returns what a request says of pruning: what stands on the command line; the rest is the server's."""
+    if engine == "vllm":
+        # The plug-in lays prompts out before it has the features, so it estimates the adaptive share.
+        keep = "auto" if settings.retention == "adaptive" else settings.retention
+        return {"mm_processor_kwargs": {"sharpv_keep": keep}} if is_given(ctx, "retention") else {}
+    names = [name for name in settings.to_dict() if name in ctx.params and is_given(ctx, name)]
+    if is_given(ctx, "no_memory") or is_given(ctx, "dense"):
+        names.append("memory_threshold")
+    if is_given(ctx, "dense"):
+        names.append("retention")
+    values = {name: getattr(settings, name) for name in names}
+    values |= {name: ctx.params[name] for name in ("method", "frames", "fps") if is_given(ctx, name)}
+    return {"sharpv": values} if values else {}
+
+
+def _run(manifest: Path, out: Path, plan: "Plan", notice: str | None, how: Mapping[str, Any]) -> "Summary":
     """Runs the job; the notice is given where models are opened."""
     from sharpv.batch.job import run
 
     def pool() -> "Pool":
         if notice is not None:
             output.progress(notice)
-        return place.pool(plan.engine)
+        return plan.pool()
 
-    how: dict[str, Any] = {"ordered": ordered, "retry_errors": retry, "log": output.progress}
     try:
         # Ray prints there what its daemons report, and only the result belongs there.
         with redirect_stdout(sys.stderr):
-            return run(manifest, out, plan.settings, pool, **how)
+            return run(manifest, out, plan.settings, pool, find=plan.find, later=plan.later, **how)
     except KeyboardInterrupt:
         output.progress(f"what is done stands in {out}: the same command goes on from there")
         raise
@@ -177,13 +209,13 @@ def _toy_notice(model: str | None) -> str:
     return (NO_MODEL if model is None else "") + TOY.format(model or "the toy in the box")
 
 
-def _check_options(ctx: typer.Context, engine: str) -> None:
+def _check_options(ctx: typer.Context, engine: str, asks_server: bool) -> None:
     """Refuses options that would have no effect."""
-    idle = NOT_OF_A_REQUEST if engine == "vllm" else ("url",)
+    idle = (*NOT_OF_VLLM, *NOT_OF_A_REQUEST) if engine == "vllm" else NOT_OF_A_REQUEST
     given = [f"--{name.replace('_', '-')}" for name in idle if is_given(ctx, name)]
-    if given:
-        other = "transformers" if engine == "vllm" else "vllm"
-        raise typer.BadParameter(f"{', '.join(given)} would have no effect: that goes with --engine {other}")
+    if asks_server and given:
+        other = "--engine transformers" if engine == "vllm" else "a model here, without --url"
+        raise typer.BadParameter(f"{', '.join(given)} would have no effect: that goes with {other}")
 
 
 def _show(path: Path, summary: "Summary") -> None:

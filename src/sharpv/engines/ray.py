@@ -7,7 +7,7 @@ import ray
 from ray.exceptions import RayError
 
 from sharpv.batch.manifest import Row
-from sharpv.batch.pool import Answered, Died, Event, Ready
+from sharpv.batch.pool import Answered, Died, Event, Halted, Ready
 from sharpv.batch.work import AT_ONCE, Engine, Failed, Unavailable, Worker, open_worker
 from sharpv.errors import InputError
 
@@ -45,9 +45,9 @@ class Actors:
         """Sends a row."""
         self._pending[self._actors[worker].answer.remote(row)] = worker
 
-    def wait(self) -> list[Event]:
+    def wait(self, seconds: float | None = None) -> list[Event]:
         """Waits for one answer, and takes what else is there."""
-        done, _ = ray.wait(list(self._pending), num_returns=1)
+        done, _ = ray.wait(list(self._pending), num_returns=1, timeout=seconds)
         more, _ = ray.wait(list(self._pending), num_returns=len(self._pending), timeout=0)
         events: list[Event] = []
         dead: list[Event] = []
@@ -58,8 +58,15 @@ class Actors:
             try:
                 events.append(ray.get(reference))
             except RayError as error:
-                dead.append(Died(worker, self._end(worker, error)))
+                self.end(worker)
+                dead.append(Died(worker, _first_line(error)))
         return events + dead
+
+    def end(self, worker: int) -> None:
+        """Kills an actor."""
+        with suppress(RayError):
+            ray.kill(self._actors.pop(worker))
+        self._pending = {ref: owner for ref, owner in self._pending.items() if owner != worker}
 
     def close(self) -> None:
         """Ends all actors, and leaves the cluster."""
@@ -68,11 +75,9 @@ class Actors:
                 ray.kill(actor)
         ray.shutdown()
 
-    def _end(self, worker: int, error: RayError) -> str:
-        with suppress(RayError):
-            ray.kill(self._actors.pop(worker))
-        self._pending = {ref: owner for ref, owner in self._pending.items() if owner != worker}
-        return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+
+def _first_line(error: RayError) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 class _Actor:
@@ -94,7 +99,7 @@ class _Actor:
         try:
             return Answered(self._number, row.number, self._worker.answer(row))
         except Unavailable as error:
-            return Failed(self._number, str(error))
+            return Halted(self._number, str(error))
 
 
 def connect(address: str) -> int:
@@ -109,9 +114,11 @@ def connect(address: str) -> int:
     Raises:
         InputError: there is none.
     """
+    # A dashboard would be one more thing that listens.
+    how = {"include_dashboard": False} if address == "local" else {}
     try:
         # Its lines would mix with answers on stdout.
-        ray.init(address=address, log_to_driver=False, configure_logging=False)
+        ray.init(address=address, log_to_driver=False, configure_logging=False, **how)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(
             f"cannot join a Ray cluster at {address!r}: {error}; start one with `ray start --head`"
