@@ -111,6 +111,22 @@ def test_ctrl_c_says_that_the_job_can_go_on(manifest, model, tmp_path, monkeypat
     assert "the same command goes on from there" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "seconds"), [((), 5), (("--url", "http://x"), 66), (("--engine", "vllm"), 66)]
+)
+def test_no_clip_holds_a_worker_for_ever(manifest, tmp_path, monkeypatch, options, seconds):
+    """Of a server too: it has 5 s at each of six tries, half a minute between them, and the clip has 5."""
+    given = {}
+
+    def run_job(*_, row_seconds=None, **__):
+        given["row_seconds"] = row_seconds
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sharpv.batch.job.run", run_job)
+    run("batch", manifest, "-o", tmp_path / "out.jsonl", "--row-timeout", "5", *options, ok=130)
+    assert given == {"row_seconds": seconds}
+
+
 def test_ctrl_c_while_models_are_opened_is_130_and_the_job_can_go_on(manifest, model, whole, tmp_path):
     out = tmp_path / "out.jsonl"
     job = ("batch", str(manifest), "-o", str(out), "-m", model, *SHORT)

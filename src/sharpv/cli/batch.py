@@ -161,8 +161,7 @@ def batch(
         plan = served(place, engine, url, model, options, max_new_tokens, row_timeout)
     else:
         about = {"method": method, "max_new_tokens": max_new_tokens, "dtype": dtype, "device": device}
-        plan = loaded(place, model, config=settings, sampling=rule, max_side=max_side, **about)
-        how["row_seconds"] = row_timeout
+        plan = loaded(place, model, row_timeout, config=settings, sampling=rule, max_side=max_side, **about)
     notice = _toy_notice(model) if not asks_server and is_toy(model) else None
     summary = _run(manifest, output_file, plan, notice, how)
     if json:
@@ -199,7 +198,16 @@ def _run(manifest: Path, out: Path, plan: "Plan", notice: str | None, how: Mappi
     try:
         # Ray prints there what its daemons report, and only the result belongs there.
         with redirect_stdout(sys.stderr):
-            return run(manifest, out, plan.settings, pool, find=plan.find, later=plan.later, **how)
+            return run(
+                manifest,
+                out,
+                plan.settings,
+                pool,
+                find=plan.find,
+                later=plan.later,
+                row_seconds=plan.row_seconds,
+                **how,
+            )
     except KeyboardInterrupt:
         output.progress(f"what is done stands in {out}: the same command goes on from there")
         raise
