@@ -1,6 +1,6 @@
 """What goes in and out, in OpenAI's shapes: the part of them that this server serves, and no more."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -144,6 +144,18 @@ class Options(Asked):
     positions: Literal["original", "compact"] = "original"
 
 
+class VideoReading(Asked):
+    """Which frames of each video are read, in vLLM's words."""
+
+    num_frames: int = Field(ge=1, description="As frames of sharpv.")
+
+
+class MediaReading(Asked):
+    """How media are read, in vLLM's words."""
+
+    video: VideoReading | None = None
+
+
 class StreamOptions(Asked):
     """What a stream tells."""
 
@@ -172,6 +184,20 @@ class ChatRequest(Asked):
     metadata: Annotated[dict[str, str] | None, BeforeValidator(_few)] = Field(None, description="Not read.")
     store: Literal[False] | None = None
     sharpv: Options | None = None
+    media_io_kwargs: MediaReading | None = Field(
+        None, description="What vLLM calls it, and its clients send."
+    )
+
+    @model_validator(mode="after")
+    def _reads_frames(self) -> Self:
+        """Takes vLLM's word for the number of frames as that of `sharpv`."""
+        video = None if self.media_io_kwargs is None else self.media_io_kwargs.video
+        if video is not None:
+            given = {} if self.sharpv is None else self.sharpv.model_dump(exclude_unset=True)
+            if "frames" in given or "fps" in given:
+                raise ValueError("got media_io_kwargs.video and sharpv.frames or fps: give one of them")
+            self.sharpv = Options(**given, frames=video.num_frames)
+        return self
 
 
 class Usage(BaseModel):
