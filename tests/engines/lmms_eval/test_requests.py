@@ -7,6 +7,7 @@ import weakref
 
 import pytest
 
+from tests.engines.lmms_eval.conftest import FEW
 from tests.engines.lmms_eval.test_runs import BASES, NOTHING_DROPPED, OFF, TOKENS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Passing `min_pixels` and `max_pixels`")
@@ -128,6 +129,14 @@ def test_a_run_leaves_nothing_to_the_next(evaluate, checkpoint, monkeypatch):
         gc.enable()
     plain = args.partition(",")[2] + ",device_map=cpu"
     assert evaluate(plain, "few", model="qwen2_5_vl").summary == {}
+
+
+def test_of_a_clip_shorter_than_asked_all_frames_are_read(evaluate, checkpoint):
+    for family, per_token in (("llava_onevision", 1), ("qwen2_5_vl", 2), ("qwen3_vl", 2), ("internvl", 1)):
+        args = ",".join(part for part in BASES[family].split(",") if not part.endswith("=8"))
+        args += f",pretrained={checkpoint(family)},sharpv_retention=0.5"
+        for request in evaluate(args, "few").requests:
+            assert request["videos"][0]["frames"] * per_token == FEW.frames, family
 
 
 GATHER = """

@@ -88,6 +88,8 @@ def mend(lm: Any) -> Callable[[Messages], Messages]:
         # It would have the processor sample the frames once more.
         lm.num_frames = None
         return partial(_with_frames, sampling=sampling)
+    if kind in ("qwen3_vl", "qwen3_5"):
+        return _AsManyFramesAsThereAre(lm).see
     return lambda messages: messages
 
 
@@ -109,6 +111,35 @@ class _WithoutEmptyImages:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._processor, name)
+
+
+class _AsManyFramesAsThereAre:
+    """Has no more frames asked of a clip than it holds, for which qwen-vl-utils fails.
+
+    The clips of a request get one number of frames, as with qwen2_5_vl: that of the shortest, made even.
+    """
+
+    def __init__(self, lm: Any) -> None:
+        self._paths: list[str] = []
+        self._build = lm._build_video_kwargs
+        lm._build_video_kwargs = self._bounded
+
+    def see(self, messages: Messages) -> Messages:
+        """Takes note of the clips, and returns the messages as they are."""
+        parts = [part for message in messages for part in message["content"]]
+        self._paths += [
+            part["url"] for part in parts if part["type"] == "video" and isinstance(part["url"], str)
+        ]
+        return messages
+
+    def _bounded(self) -> dict[str, Any]:
+        from decord import VideoReader  # noqa: PLC0415
+
+        built, paths, self._paths = self._build(), self._paths, []
+        if "nframes" in built:
+            fewest = min([built["nframes"], *(len(VideoReader(path)) for path in paths)])
+            built["nframes"] = max(2, fewest // 2 * 2)
+        return built
 
 
 def _with_frames(messages: Messages, sampling: Sampling) -> Messages:
