@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import yaml
@@ -147,3 +148,25 @@ def test_a_task_that_is_not_there_fails(tasks, tmp_path):
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "lmms-eval left no results: what it printed says why" in " ".join(done.stderr.split())
+
+
+def test_the_table_tells_scores_tokens_and_what_came_from_a_cache(monkeypatch, tmp_path):
+    def fake(command, **_):
+        folder = Path(command[command.index("--output_path") + 1])
+        folder.mkdir()
+        dense = f"{PREFIX}enabled=False" in command[command.index("--model_args") + 1]
+        pruning = {"enabled": not dense, "seconds": 2.0, "documents": 8, "documents_served": 8}
+        pruning |= {"tokens_kept": 25, "tokens_total": 100, "documents_served": 8 if dense else 6}
+        scores = {"few": {"alias": "few", "accuracy,none": 0.5, "accuracy_stderr,none": 0.1}}
+        (folder / "1_results.json").write_text(json.dumps({"results": scores}))
+        (folder / "1_sharpv.json").write_text(json.dumps(pruning))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr("sharpv.engines.lmms_eval.command.find_spec", lambda _: True)
+    monkeypatch.setattr(subprocess, "run", fake)
+    done = run("eval", "--suite", "lmms:few", "-o", tmp_path)
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["dense", "few", "accuracy", "0.5", "100.0", "2.0"] in rows
+    assert ["sharpv", "few", "accuracy", "0.5", "25.0", "2.0"] in rows
+    assert "sharpv: 6 of 8 answers were generated" in " ".join(done.stderr.split())
+    assert "dense:" not in done.stderr
