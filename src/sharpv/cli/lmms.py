@@ -159,15 +159,24 @@ def _show(found: dict[str, dict[str, Any]]) -> None:
     rows = []
     for name, results in found.items():
         pruning = results["pruning"]
-        cost = (_kept(pruning), f"{pruning['seconds']:.1f}")
+        cost = (_kept(pruning), _read(pruning), f"{pruning['seconds']:.1f}")
         for task, scores in results["scores"].items():
             rows += [(name, task, metric, f"{score:.4g}", *cost) for metric, score in scores.items()]
-    output.table(("condition", "task", "metric", "score", "tokens %", "generating s"), rows)
+    heads = ("condition", "task", "metric", "score", "tokens %", "layers %", "generating s")
+    output.table(heads, rows)
 
 
 def _kept(pruning: dict[str, Any]) -> str:
-    """Returns the share of the visual tokens that the LLM read; without SharpV they are not counted."""
+    """Returns the share of the visual tokens that entered the LLM; without SharpV they are not counted."""
     if not pruning["enabled"]:
         return percent(1.0)
     total = pruning["tokens_total"]
     return percent(pruning["tokens_kept"] / total) if total else "no video"
+
+
+def _read(pruning: dict[str, Any]) -> str:
+    """Returns the share that a layer of the LLM reads on average, which methods inside it lower."""
+    if not pruning["enabled"]:
+        return percent(1.0)
+    share = pruning["mean_layer_share"]
+    return "no video" if share is None else percent(share)

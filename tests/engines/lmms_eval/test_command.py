@@ -157,6 +157,7 @@ def test_the_table_tells_scores_tokens_and_what_came_from_a_cache(monkeypatch, t
         dense = f"{PREFIX}enabled=False" in command[command.index("--model_args") + 1]
         pruning = {"enabled": not dense, "seconds": 2.0, "documents": 8, "documents_served": 8}
         pruning |= {"tokens_kept": 25, "tokens_total": 100, "documents_served": 8 if dense else 6}
+        pruning |= {"mean_layer_share": None if dense else 0.125}
         scores = {"few": {"alias": "few", "accuracy,none": 0.5, "accuracy_stderr,none": 0.1}}
         (folder / "1_results.json").write_text(json.dumps({"results": scores}))
         (folder / "1_sharpv.json").write_text(json.dumps(pruning))
@@ -166,7 +167,7 @@ def test_the_table_tells_scores_tokens_and_what_came_from_a_cache(monkeypatch, t
     monkeypatch.setattr(subprocess, "run", fake)
     done = run("eval", "--suite", "lmms:few", "-o", tmp_path)
     rows = [line.split() for line in done.stdout.splitlines()]
-    assert ["dense", "few", "accuracy", "0.5", "100.0", "2.0"] in rows
-    assert ["sharpv", "few", "accuracy", "0.5", "25.0", "2.0"] in rows
+    assert ["dense", "few", "accuracy", "0.5", "100.0", "100.0", "2.0"] in rows
+    assert ["sharpv", "few", "accuracy", "0.5", "25.0", "12.5", "2.0"] in rows
     assert "sharpv: 6 of 8 answers were generated" in " ".join(done.stderr.split())
     assert "dense:" not in done.stderr

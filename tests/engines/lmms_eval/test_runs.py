@@ -129,6 +129,15 @@ def test_another_method_and_all_frames_of_a_short_clip(evaluate, checkpoint):
     assert video["tokens_kept"] == FEW.frames * 16 // 2
 
 
+def test_what_a_method_inside_the_llm_drops_is_told(evaluate, checkpoint):
+    args = f"{BASES['llava_onevision']},pretrained={checkpoint('llava_onevision')},sharpv_retention=0.25"
+    run = evaluate(f"{args},sharpv_method=fastv,sharpv_memory_threshold=None", "few")
+    assert run.summary["kept_share"]["mean"] == 1
+    assert 0.25 < run.summary["mean_layer_share"] < 1
+    before = evaluate(f"{args},sharpv_memory_threshold=None", "few")
+    assert before.summary["mean_layer_share"] == before.summary["kept_share"]["mean"] == 0.25
+
+
 class Broken(Uniform):
     name = "broken"
 

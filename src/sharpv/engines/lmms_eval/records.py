@@ -85,6 +85,7 @@ class Records:
             "tokens_kept": sum(_tokens(each)[0] for each in self.requests),
             "tokens_total": sum(_tokens(each)[1] for each in self.requests),
             "kept_share": _spread(shares),
+            "mean_layer_share": _mean([each["layer_share"] for each in self.requests if each["videos"]]),
             "seconds": sum(each["seconds"] for each in self.requests),
             "mean_milliseconds": {phase: _mean(found) for phase, found in times.items()},
             **{f"mean_{name}": _mean(found) for name, found in sizes.items()},
