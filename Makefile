@@ -72,7 +72,7 @@ test-vllm: $(VLLM)/.installed
 $(LMMS)/.installed: pyproject.toml
 	test -x $(LMMS)/bin/python || $(PYTHON) -m venv $(LMMS)
 	$(LMMS)/bin/python -m pip install --quiet --upgrade pip
-	$(LMMS)/bin/python -m pip install --quiet --editable ".[eval]" "lmms-eval==0.7.3" "pytest>=8.3"
+	$(LMMS)/bin/python -m pip install --quiet --editable ".[eval,serve]" "lmms-eval==0.7.3" "pytest>=8.3"
 	touch $@
 
 # The plug-in in real lmms-eval, on clips, tasks and toys that the tests write.

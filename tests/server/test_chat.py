@@ -125,6 +125,16 @@ def test_frames_by_rate(server, clip):
     assert found.sharpv["videos"][0]["frames"] == 4
 
 
+def test_frames_in_the_words_of_vllm(server, clip):
+    reading = {"media_io_kwargs": {"video": {"num_frames": 5}}}
+    for options in ({}, {"sharpv": {"retention": 0.5}}):
+        found = server.client.chat.completions.create(
+            model=NAME, messages=[user(video(data_url(clip)))], max_tokens=2, extra_body=reading | options
+        )
+        assert found.sharpv["videos"][0]["frames"] == 5
+    assert found.sharpv["video_tokens_kept"] * 2 == found.sharpv["video_tokens"]
+
+
 def test_single_frames_are_a_video(server):
     pixels = np.random.default_rng(0).integers(0, 255, (3, 64, 80, 3), dtype=np.uint8)
     frames = [data_url(picture_bytes(frame, "JPEG"), "image/jpeg").partition(",")[2] for frame in pixels]
@@ -196,6 +206,12 @@ def test_another_model_is_refused(server):
         ({"extra_body": {"sharpv": {"retention": 0.5, "threshold": 1.0}}}, "threshold"),
         ({"extra_body": {"sharpv": {"method": "best"}}}, "best"),
         ({"extra_body": {"sharpv": {"frames": 4, "fps": 2}}}, "frames"),
+        (
+            {"extra_body": {"media_io_kwargs": {"video": {"num_frames": 4}}, "sharpv": {"fps": 2}}},
+            "one of th",
+        ),
+        ({"extra_body": {"media_io_kwargs": {"video": {"fps": 4}}}}, "fps"),
+        ({"extra_body": {"media_io_kwargs": {"video": {"num_frames": -1}}}}, "num_frames"),
         ({"temperature": 3}, "temperature"),
         ({"max_tokens": 0}, "max_tokens"),
     ],
