@@ -33,6 +33,9 @@ class VisionReuse:
         max_age: features are at most so many frames old. None: of any age.
         window: number of the latest encoded versions of each patch that it is compared with.
         audit: number of frames that are encoded in full besides, to measure what reuse changes.
+        image_mean: of red, green and blue, in shares of 255, that the processor takes off the levels. None:
+            that of the released processors which makes whole levels of the pixels.
+        image_std: what it divides by then; set both or none.
 
     Raises:
         ValueError: a value outside its range; the message names the field, the value and the range.
@@ -46,6 +49,8 @@ class VisionReuse:
     max_age: int | None = None
     window: int = 64
     audit: int = 0
+    image_mean: tuple[float, float, float] | None = None
+    image_std: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         level, whole = "a number of levels in [0, 255]", "a whole number of at least"
@@ -58,9 +63,19 @@ class VisionReuse:
             "max_age": (self.max_age is None or _whole(self.max_age, 1), f"None or {whole} 1"),
             "window": (_whole(self.window, 1), f"{whole} 1"),
             "audit": (_whole(self.audit, 0), f"{whole} 0"),
+            "image_mean": (_is_colour(self.image_mean, 0), "None or three numbers in [0, 1]"),
+            "image_std": (_is_colour(self.image_std, 1e-3), "None or three numbers in [0.001, 1]"),
         }
         _check(self, rules)
         _to_float(self, ("threshold", "texture", "full_frame", "max_share"))
+        if (self.image_mean is None) != (self.image_std is None):
+            raise ValueError(
+                f"VisionReuse has image_mean={self.image_mean!r} and image_std={self.image_std!r}: "
+                "set both, or none"
+            )
+        for name in ("image_mean", "image_std"):
+            values = getattr(self, name)
+            object.__setattr__(self, name, None if values is None else tuple(map(float, values)))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "VisionReuse":
@@ -211,6 +226,13 @@ def _in_range(value: object, low: float = -inf, high: float = inf) -> bool:
     if not isinstance(value, Real) or isinstance(value, bool):
         return False
     return isfinite(value) and low <= float(value) <= high
+
+
+def _is_colour(value: object, least: float) -> bool:
+    """Whether a value is None, or of red, green and blue, each from `least` to 1."""
+    if value is None:
+        return True
+    return isinstance(value, list | tuple) and len(value) == 3 and all(_in_range(x, least, 1) for x in value)
 
 
 def _whole(value: object, least: int) -> bool:

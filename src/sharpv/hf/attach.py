@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from threading import Lock, get_ident
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -16,7 +16,9 @@ from sharpv.hf.families import family_for
 from sharpv.hf.generate import wrap_generate
 from sharpv.hf.hooks import BUSY, Hooks
 from sharpv.hf.inside import leaving_layer
+from sharpv.hf.layout import VideoLayout
 from sharpv.hf.request import Request
+from sharpv.hf.reuse.encoder import reuse_for
 from sharpv.methods import InLLMPruner, TokenPruner, find_pruner
 from sharpv.report import Report
 
@@ -44,6 +46,7 @@ class Session:
         model: the model.
         config: the configuration in force.
         pruner: what chooses the tokens.
+        reuse: what spares the vision tower patches; None where the configuration wants none.
         leaving_layer: decoder layer before which tokens leave, for a method that acts inside the LLM; else 0.
         reports: records of the last 32 requests, the newest last.
     """
@@ -59,6 +62,7 @@ class Session:
         self.leaving_layer = (
             leaving_layer(pruner, model, self.family, config) if isinstance(pruner, InLLMPruner) else 0
         )
+        self.reuse = reuse_for(model.base_model, self.family, config, pruner)
         self.reports: deque[Report] = deque(maxlen=REPORTS_KEPT)
         self.request: Request | None = None
         self._busy = Lock()
@@ -148,6 +152,11 @@ class Session:
         self.request = self._owner = None
         self._busy.release()
 
+    def expect(self, layouts: Sequence[VideoLayout]) -> None:
+        """Says which videos the encoder will be given in the request of this thread."""
+        if self.reuse is not None:
+            self.reuse.expect(layouts)
+
     def open(self, request: Request) -> None:
         """Makes a request the running one."""
         if not self.config.prunes:
@@ -205,12 +214,13 @@ def attach(
         The session, which is also a context manager.
 
     Raises:
-        UnsupportedModelError: a model, or a release of transformers, that is not supported; or a method that
-            acts inside the LLM for a model where that does not work.
+        UnsupportedModelError: a model, or a release of transformers, that is not supported; a method that
+            acts inside the LLM for a model where that does not work; or `vision_reuse` for one whose vision
+            tower reuses no patches.
         AttachError: the model already has a session.
         InputError: `positions="compact"` for an M-RoPE model, an unknown method, one that cannot follow the
-            configuration, one that needs the attention of a vision tower that is not read, or one set to a
-            layer that the model does not have.
+            configuration, one that needs the attention of a vision tower that is not read or that reuses
+            patches, or one set to a layer that the model does not have.
         ValueError: a retention outside its range, or beside a threshold.
     """
     return Session(model, with_retention(config, retention), find_pruner(method))

@@ -1,0 +1,158 @@
+"""The encoder of videos of one model instance with reuse: videos are planned apart, and go in one pass."""
+
+import functools
+import inspect
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import get_ident
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from sharpv.config import SharpVConfig, VisionReuse
+from sharpv.core import ReusePlan, plan_reuse
+from sharpv.errors import InputError
+from sharpv.hf.families import Family
+from sharpv.hf.features import covered
+from sharpv.hf.layout import VideoLayout
+from sharpv.hf.reuse.levels import Normalization, find_normalization
+from sharpv.hf.reuse.supported import reusable_tower
+from sharpv.methods import InLLMPruner, TokenPruner, needs_attention
+
+__all__ = ["Encoded", "Reuse", "reuse_for"]
+
+logger = logging.getLogger(__name__)
+
+UNKNOWN_LEVELS = (
+    "the pixels are no levels of 0..255 under the normalisation of the released processors: say what yours "
+    "does by VisionReuse(image_mean=..., image_std=...)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """How one video was encoded.
+
+    Attributes:
+        plan: of its patches; None where none was made.
+        dense: why it was encoded as if there were no reuse; None where it was not.
+        milliseconds: that planning took.
+    """
+
+    plan: ReusePlan | None
+    dense: str | None
+    milliseconds: float = 0.0
+
+
+def reuse_for(
+    base: PreTrainedModel, family: Family, config: SharpVConfig, pruner: TokenPruner | InLLMPruner
+) -> "Reuse | None":
+    """Returns what reuses patches in requests of a model; None where the configuration wants none.
+
+    Raises:
+        UnsupportedModelError: a vision tower that cannot.
+        InputError: a method that looks at the tower's attention, which is not known where nothing is
+            computed.
+    """
+    if config.reuse is None or not family.shows_video(config):
+        return None
+    if needs_attention(pruner):
+        raise InputError(
+            f"got vision_reuse with method {pruner.name!r}, which looks at the attention of the vision "
+            "tower, and patches that are not computed have none: set vision_reuse=None, or choose a method "
+            "that looks at features alone, such as vidcom2"
+        )
+    return Reuse(base, family, config.reuse)
+
+
+class Reuse:
+    """Vision reuse on one model instance.
+
+    Only videos that a request expects are encoded in a packed pass; every other call of the encoder gets the
+    original one.
+
+    Attributes:
+        videos: how the videos of the running request were encoded, in order; empty before.
+    """
+
+    def __init__(self, base: PreTrainedModel, family: Family, settings: VisionReuse) -> None:
+        self.base = base
+        self.family = family
+        self.settings = settings
+        self.tower, self.way = reusable_tower(base, family)
+        self._given = None
+        if settings.image_mean is not None and settings.image_std is not None:
+            self._given = Normalization(settings.image_mean, settings.image_std)
+        self.videos: tuple[Encoded, ...] = ()
+        self._expected: Sequence[VideoLayout] = ()
+        self._thread: int | None = None
+
+    def expect(self, layouts: Sequence[VideoLayout]) -> None:
+        """Says which videos the next calls of the encoder in this thread are given."""
+        self.videos, self._expected, self._thread = (), layouts, get_ident()
+
+    def forget(self) -> None:
+        """Ends the request."""
+        self.expect(())
+
+    @contextmanager
+    def covering(self) -> Iterator[None]:
+        """Within the block, the encoder of this instance is the one with reuse."""
+        encode = getattr(self.base, self.family.encoder)
+        signature = inspect.signature(encode)
+
+        @functools.wraps(encode)
+        def encode_reusing(*args: Any, **given: Any) -> Any:
+            if not self._expected or self._thread != get_ident():
+                return encode(*args, **given)
+            call = signature.bind_partial(*args, **given).arguments
+            call |= call.pop("kwargs", {})
+            hindrance = self._hindrance(call)
+            if hindrance is not None:
+                self.videos = (Encoded(None, hindrance),) * len(self._expected)
+                return encode(*args, **given)
+            videos = self.way.frames(self.tower, call, self._expected)
+            self.videos = tuple(map(self._plan, videos))
+            if all(video.dense for video in self.videos):
+                return encode(*args, **given)
+            sources = [self._source(*pair) for pair in zip(videos, self.videos, strict=True)]
+            with self.way.packed(self.tower, call, sources):
+                return encode(*args, **given)
+
+        with covered(self.base, self.family, encode_reusing):
+            yield
+
+    def _hindrance(self, call: Mapping[str, Any]) -> str | None:
+        """Returns why the call must have the original encoder; None where it need not."""
+        if self.tower.training:
+            return "the vision tower is in training"
+        if call.get("output_attentions"):
+            return "the attention of the vision tower was asked for"
+        return None
+
+    @torch.no_grad()
+    def _plan(self, frames: Tensor) -> Encoded:
+        """Plans one video of frames `[n, 3, H, W]`, or of several source frames each."""
+        start = time.perf_counter()
+        normalization = find_normalization(frames, self.way.normalization, self._given)
+        if normalization is None:
+            logger.warning("vision_reuse: %s", UNKNOWN_LEVELS)
+            return Encoded(None, UNKNOWN_LEVELS)
+        levels = normalization.levels(frames).clamp_(0, 255)
+        plan = plan_reuse(levels, self.way.unit(self.tower), self.settings)
+        plan = ReusePlan(plan.source.cpu())
+        milliseconds = (time.perf_counter() - start) * 1e3
+        return Encoded(plan, plan.reason_for_dense(self.settings), milliseconds)
+
+    def _source(self, frames: Tensor, video: Encoded) -> Tensor:
+        """Returns the sources of a video's patches; a video without reuse computes them all."""
+        if video.plan is not None and video.dense is None:
+            return video.plan.source
+        unit = self.way.unit(self.tower)
+        patches = (frames.shape[-2] // unit) * (frames.shape[-1] // unit)
+        return torch.arange(len(frames)).unsqueeze(1).expand(-1, patches)
