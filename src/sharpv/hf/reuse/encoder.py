@@ -77,7 +77,7 @@ class Reuse:
     original one.
 
     Attributes:
-        videos: how the videos of the running request were encoded, in order; empty before.
+        videos: how the videos of the last request were encoded, in order; empty before the encoder ran.
     """
 
     def __init__(self, base: PreTrainedModel, family: Family, settings: VisionReuse) -> None:
@@ -97,8 +97,8 @@ class Reuse:
         self.videos, self._expected, self._thread = (), layouts, get_ident()
 
     def forget(self) -> None:
-        """Ends the request."""
-        self.expect(())
+        """Ends the request: the next calls of the encoder get the original one."""
+        self._expected, self._thread = (), None
 
     @contextmanager
     def covering(self) -> Iterator[None]:
