@@ -29,8 +29,8 @@ __all__ = ["Encoded", "Reuse", "reuse_for"]
 logger = logging.getLogger(__name__)
 
 UNKNOWN_LEVELS = (
-    "the pixels are no levels of 0..255 under the normalisation of the released processors: say what yours "
-    "does by VisionReuse(image_mean=..., image_std=...)"
+    "no known normalisation makes levels of 0..255 of the pixels, whole ones if they are float32: say what "
+    "the processor does by VisionReuse(image_mean=..., image_std=...)"
 )
 
 

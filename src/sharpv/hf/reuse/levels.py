@@ -51,7 +51,7 @@ def find_normalization(
     """Returns how frames were normalised; None where nothing that is known makes levels of them.
 
     Processors round frames to whole levels when they resize them, which tells a wrong mean or deviation. In
-    half precision, and where frames were resized otherwise, only the range is left: then it is the usual one.
+    half precision only the range is left to tell, and the usual one is taken.
 
     Args:
         frames: `[..., 3, H, W]`, of any number.
@@ -59,13 +59,15 @@ def find_normalization(
         given: what the user says, which is checked by the range alone.
     """
     sample = frames[..., :: max(frames.shape[-2] // _SIDE, 1), :: max(frames.shape[-1] // _SIDE, 1)]
-    likely = given or usual
-    others = () if given else (HALF, CLIP, IMAGENET)
-    for normalization in (likely, *others):
+    rounded = frames.dtype.itemsize < torch.float32.itemsize
+    if given is not None or rounded:
+        likely = given or usual
+        return likely if _in_range(likely.levels(sample)) else None
+    for normalization in (usual, HALF, CLIP, IMAGENET):
         levels = normalization.levels(sample)
         if _in_range(levels) and bool(((levels - levels.round()).abs() < _WHOLE).all()):
             return normalization
-    return likely if _in_range(likely.levels(sample)) else None
+    return None
 
 
 def _in_range(levels: Tensor) -> bool:
