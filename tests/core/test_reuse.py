@@ -113,7 +113,7 @@ def test_the_dtype_does_not_matter(dtype, device):
 def test_levels_are_rounded_to_whole_numbers():
     # As they come back from a normalisation in bfloat16: a little off, below 0 and above 255, too.
     frames = flat([0, 100, 255], [0, 100, 255])
-    frames[1] += torch.tensor([-0.4, 0.4, 0.45]).repeat_interleave(2)
+    frames[1] += torch.tensor([-0.7, 0.4, 0.7]).repeat_interleave(2)
     assert sources(frames, EAGER) == [[0, 0, 0], [0, 0, 0]]
 
 
@@ -222,6 +222,9 @@ def test_the_window_counts_encoded_versions_of_each_patch():
     frames = flat([10, 7], [50, 7], [90, 7], [10, 7], [50, 7])
     assert sources(frames, replace(EAGER, window=3)) == [[0, 0], [1, 0], [2, 0], [0, 0], [1, 0]]
     assert sources(frames, replace(EAGER, window=2)) == [[0, 0], [1, 0], [2, 0], [3, 0], [4, 0]]
+    # A frame that encodes nothing of a patch pushes none of its versions out.
+    frames = flat([10], [10], [50], [10], [90], [50])
+    assert sources(frames, replace(EAGER, window=2)) == [[0], [0], [2], [0], [4], [2]]
 
 
 def test_a_plan_says_why_a_video_is_better_encoded_as_a_whole():
