@@ -71,9 +71,7 @@ def test_a_value_out_of_range_is_refused_by_name(name, value):
     ("name", "value"), [(name, value) for name, values in REFUSED_REUSE.items() for value in values]
 )
 def test_a_value_of_reuse_out_of_range_is_refused_by_name(name, value):
-    with pytest.raises(
-        ValueError, match=f"^VisionReuse.{name} is {value!r}: it must be ".replace("[", r"\[")
-    ):
+    with pytest.raises(ValueError, match=f"^VisionReuse.{name} is {value!r}: it must be "):
         SharpVConfig(vision_reuse={name: value})
 
 

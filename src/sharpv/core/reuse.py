@@ -146,7 +146,7 @@ class _History:
 
 
 def _measured(video: Tensor, unit: int, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Returns the cells, sums of levels, float32 `[n, f, 4 s, 3]`, and the pixels, uint8 `[n, f, s, 3 unit^2]`."""
+    """Returns sums over cells, float32 `[n, f, 4 s, 3]`, and the levels, uint8 `[n, f, s, 3 unit^2]`."""
     rows, cols = grid
     n, s = video.shape[:2]
     cells = torch.empty(n, rows * cols, s * 4, 3, device=video.device)
