@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -33,6 +34,8 @@ REFUSED_REUSE = {
     "max_age": [0, -1, 8.0, True],
     "window": [0, 64.0, None, True],
     "audit": [-1, 2.0, None, True],
+    "image_mean": [(0.5, 0.5), 0.5, (0.5, 0.5, 1.1), (0.5, 0.5, "0.5")],
+    "image_std": [(0.5, 0.5), 0.5, (0.5, 0.5, 0.0), (0.5, 0.5, float("nan"))],
 }
 ACCEPTED = {
     "retention": st.just("adaptive") | st.just(1) | st.floats(0, 1, exclude_min=True),
@@ -56,6 +59,10 @@ REUSES = st.builds(
     max_age=st.none() | st.integers(1, 100),
     window=st.integers(1, 100),
     audit=st.integers(0, 4),
+) | st.builds(
+    VisionReuse,
+    image_mean=st.tuples(*[st.floats(0, 1)] * 3) | st.lists(st.floats(0, 1), min_size=3, max_size=3),
+    image_std=st.tuples(*[st.floats(0.001, 1)] * 3) | st.just((1, 1, 1)),
 )
 
 
@@ -71,7 +78,7 @@ def test_a_value_out_of_range_is_refused_by_name(name, value):
     ("name", "value"), [(name, value) for name, values in REFUSED_REUSE.items() for value in values]
 )
 def test_a_value_of_reuse_out_of_range_is_refused_by_name(name, value):
-    with pytest.raises(ValueError, match=f"^VisionReuse.{name} is {value!r}: it must be "):
+    with pytest.raises(ValueError, match=f"^VisionReuse.{name} is {re.escape(repr(value))}: it must be "):
         SharpVConfig(vision_reuse={name: value})
 
 
@@ -89,6 +96,14 @@ def test_names_stand_for_reuse():
     assert SharpVConfig(vision_reuse="balanced").vision_reuse == VisionReuse()
     assert SharpVConfig(vision_reuse="safe").reuse == VisionReuse(threshold=4.0, dilate=1, max_age=8)
     assert SharpVConfig(vision_reuse={}).vision_reuse == VisionReuse()
+
+
+@pytest.mark.parametrize("name", ["image_mean", "image_std"])
+def test_a_normalisation_is_set_whole(name):
+    with pytest.raises(
+        ValueError, match=r"^VisionReuse has image_mean=.* and image_std=.*: set both, or none$"
+    ):
+        VisionReuse(**{name: (0.5, 0.5, 0.5)})
 
 
 def test_a_mistyped_key_of_reuse_is_refused_with_those_that_are_known():
