@@ -101,7 +101,7 @@ def test_names_stand_for_reuse():
 @pytest.mark.parametrize("name", ["image_mean", "image_std"])
 def test_a_normalisation_is_set_whole(name):
     with pytest.raises(
-        ValueError, match=r"^VisionReuse has image_mean=.* and image_std=.*: set both, or none$"
+        ValueError, match=r"^VisionReuse has image_mean=.* and image_std=.*: set both, or none"
     ):
         VisionReuse(**{name: (0.5, 0.5, 0.5)})
 

@@ -60,6 +60,27 @@ def test_frames_in_full_come_first_by_their_size():
     assert sum(count for count, _ in packing.partial) + 34 == len(packing.rows)
 
 
+def test_parts_of_frames_can_stand_for_frames():
+    """As windows do: their rows are those of the frames, in another order."""
+    sources = [random_source(6, 10, 1), random_source(4, 6, 2)]
+    whole = pack(sources)
+    places = [torch.arange(60).view(6, 10), 60 + torch.arange(24).view(4, 6)]
+    windows = [(0, [0, 3]), (0, [1, 2, 4, 5, 6, 7, 8, 9]), (1, [5, 4]), (1, [0, 1, 2, 3])]
+    parts = pack([sources[v][:, w] for v, w in windows], [places[v][:, w] for v, w in windows])
+    within = parts.within(whole)
+    assert torch.equal(whole.rows[within.order], parts.rows)
+    assert torch.equal(parts.rows[parts.gather], whole.rows[whole.gather])
+    in_full = sum(frames * size for frames, size in parts.full)
+    assert sum(count for count, _ in parts.partial) == len(parts.rows) - in_full
+    for _, keys in parts.partial:
+        # Each looks at rows of its own window.
+        assert {int(place) % 10 for place in parts.rows[keys] if place < 60} in (
+            set(),
+            {0, 3},
+            {*range(10)} - {0, 3},
+        )
+
+
 def test_a_class_token_is_computed_where_anything_is():
     source = torch.tensor([[0, 0, 0], [1, 1, 0], [0, 1, 0], [1, 1, 0], [0, 4, 0]])
     assert with_class_rows(source)[:, 0].tolist() == [0, 1, 0, 1, 4]
@@ -93,9 +114,16 @@ def attend(attention: Any, rows: Tensor, keys: Tensor) -> Tensor:
     heads = attention.num_heads
     out = getattr(attention, "out_proj", None) or attention.projection_layer
     project = (attention.q_proj(rows), attention.k_proj(keys), attention.v_proj(keys))
-    query, key, value = (part.unflatten(-1, (heads, -1)).transpose(0, 1) for part in project)
-    weights = (query @ key.mT * query.shape[-1] ** -0.5).softmax(-1)
-    return out((weights @ value).transpose(0, 1).flatten(1))
+    return out(attend_to(*(part.unflatten(-1, (heads, -1)) for part in project)))
+
+
+def attend_to(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Attention of `[q, heads, d]` to `[k, heads, d]` where a mask `[q, k]` allows it, `[q, heads * d]`."""
+    query, key, value = (part.transpose(0, 1) for part in (query, key, value))
+    products = query @ key.mT * query.shape[-1] ** -0.5
+    if mask is not None:
+        products = products.masked_fill(~mask, -torch.inf)
+    return (products.softmax(-1) @ value).transpose(0, 1).flatten(1)
 
 
 def block(layer: Any, rows: Tensor, keys: Tensor) -> Tensor:
@@ -223,7 +251,7 @@ def test_flash_attention_gets_all_frames_in_one_call(model, monkeypatch):
     pixels, source = pixels_of(model, 6), random_source(6, 64)
     with way.packed(tower, {}, [source]):
         expected = encode(tower, pixels)[-1]
-    attention = getattr(parts_of(tower)[1][0], way.attention)
+    attention = way.attention_modules(tower)[0]
     calls = []
 
     def flash(module, query, key, value, attention_mask, scaling, **options):

@@ -61,7 +61,8 @@ def test_everything_changed_is_as_without(model, requests, attention):
     found, session = run(model, requests, EVERYTHING)
     assert [video.plan.share for video in session.reuse.videos] == [1.0] * len(requests["input_ids"])
     assert distance(found, expected) <= 1e-5
-    assert session.report.videos == before.report.videos
+    kept = [[video.kept for video in run.report.videos] for run in (session, before)]
+    assert kept[0] == kept[1]
 
 
 @families(SUPPORTED)
@@ -89,8 +90,8 @@ def test_a_detached_model_is_as_it_was(model, inputs, ending, monkeypatch):
     with sharpv.attach(model, Config(vision_reuse=REUSING)) as session:
         attached = state_of(model)
         if ending in errors:
-            modules = [part for name, part in tower.named_modules() if name.endswith(way.attention)]
-            hook = modules[-1].register_forward_pre_hook(lambda *seen: (_ for _ in ()).throw(errors[ending]))
+            last = way.attention_modules(tower)[-1]
+            hook = last.register_forward_pre_hook(lambda *seen: (_ for _ in ()).throw(errors[ending]))
             with pytest.raises(errors[ending]):
                 model.generate(**inputs, **GREEDY)
             hook.remove()
@@ -124,12 +125,11 @@ def test_a_still_clip_costs_one_frame_and_has_the_features_of_that(model, make_i
     inputs = make_inputs([still(4)], [still(4)])
     expected, before = run(model, inputs, None)
     found, session = run(model, inputs, reuse)
-    assert [video.plan.rows for video in session.reuse.videos] == [PATCHES[model.config.model_type]] * 2
+    for video in session.reuse.videos:
+        assert video.plan.full_frames == 1
+        assert video.plan.rows == video.plan.source.shape[1]
     assert session.report.tokens_total == before.report.tokens_total
     assert distance(found, expected) <= 1e-5
-
-
-PATCHES = dict.fromkeys(SUPPORTED, 64) | dict.fromkeys((name for name in SUPPORTED if "qwen" in name), 16)
 
 
 @families(SUPPORTED)
@@ -186,7 +186,7 @@ def flat(encoded: Any) -> torch.Tensor:
 
 @families(SUPPORTED)
 def test_methods_and_later_turns(model, processor, inputs):
-    for method in ("fastv", "vidcom2"):
+    for method in ("vidcom2",) if FAMILIES[model.config.model_type].hybrid else ("fastv", "vidcom2"):
         with sharpv.attach(model, Config(vision_reuse=REUSING, **STAGE_1), method=method) as session:
             model.generate(**inputs, **GREEDY)
             assert session.reuse.videos[0].dense is None
@@ -234,7 +234,7 @@ def test_another_thread_gets_the_original_meanwhile(model, inputs):
     tower, way = reusable_tower(model.base_model, family)
     heard = []
     with ThreadPoolExecutor(1) as pool, sharpv.attach(model, Config(vision_reuse=REUSING)) as session:
-        attention = next(part for name, part in tower.named_modules() if name.endswith(way.attention))
+        attention = way.attention_modules(tower)[0]
 
         def other(*seen: Any) -> None:
             if not heard:

@@ -1,7 +1,7 @@
 """The packed pass of towers that cut every frame into one grid of patches: SigLIP, CLIP, InternViT."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot
 
 from sharpv.hf.layout import VideoLayout
 from sharpv.hf.reuse.levels import Normalization
-from sharpv.hf.reuse.packed_attention import packed_attention, running
+from sharpv.hf.reuse.packed_attention import packed_attention
 from sharpv.hf.reuse.packing import Packing, pack
 
 __all__ = ["FixedGrid", "with_class_rows"]
@@ -47,6 +47,10 @@ class FixedGrid:
         pixels = call["pixel_values_videos"] if "pixel_values_videos" in call else call["pixel_values"]
         return list(pixels.flatten(0, -4).split([layout.frames for layout in layouts]))
 
+    def attention_modules(self, tower: Any) -> list[nn.Module]:
+        """Returns the attention of each layer."""
+        return [part for name, part in tower.named_modules() if name.rpartition(".")[2] == self.attention]
+
     @contextmanager
     def packed(self, tower: Any, call: Mapping[str, Any], sources: Sequence[Tensor]) -> Iterator[None]:
         """Within the block, and for this thread, the tower computes only rows that are sources.
@@ -61,25 +65,22 @@ class FixedGrid:
         frames = sum(map(len, sources))
 
         def keep_computed(module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
-            if running() is not packing:
+            if not here():
                 return None
-            return output.flatten(0, 1)[packing.rows.to(output.device)].unsqueeze(0)
+            return output.flatten(0, 1)[packing.to(output.device).rows].unsqueeze(0)
 
         def spread(module: nn.Module, args: Any, output: Any) -> None:
-            if running() is packing:
+            if here():
                 output.last_hidden_state = _spread(output.last_hidden_state, packing, frames)
+                # Pooled over the rows of all frames.
                 output.pooler_output = None
                 if output.hidden_states is not None:
                     output.hidden_states = _Layers(output.hidden_states, packing, frames)
 
-        modules = [part for name, part in tower.named_modules() if name.rpartition(".")[2] == self.attention]
-        hooks = [tower.embeddings.register_forward_hook(keep_computed), tower.register_forward_hook(spread)]
-        try:
-            with packed_attention(modules, packing):
-                yield
-        finally:
-            for hook in hooks:
-                hook.remove()
+        with packed_attention(self.attention_modules(tower), packing) as here, ExitStack() as hooks:
+            hooks.enter_context(tower.embeddings.register_forward_hook(keep_computed))
+            hooks.enter_context(tower.register_forward_hook(spread))
+            yield
 
 
 class _Layers(Sequence[Tensor | None]):
@@ -100,7 +101,7 @@ class _Layers(Sequence[Tensor | None]):
 
 def _spread(rows: Tensor, packing: Packing, frames: int) -> Tensor:
     """Returns rows `[1, N, d]` of a packed pass at all places that they serve, `[frames, f, d]`."""
-    return rows[0].index_select(0, packing.gather.to(rows.device)).unflatten(0, (frames, -1))
+    return rows[0].index_select(0, packing.to(rows.device).gather).unflatten(0, (frames, -1))
 
 
 def with_class_rows(source: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """Attention in a packed sequence: each frame's rows look at all rows that serve the frame."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -12,19 +13,16 @@ from torch.nn.functional import pad
 from sharpv.hf.kernels import Kernel, covered_kernel
 from sharpv.hf.reuse.packing import Packing
 
-__all__ = ["packed_attention", "running"]
+__all__ = ["packed_attention"]
 
-_RUNNING: ContextVar[Packing | None] = ContextVar("running", default=None)
-"""The packing that the towers of this thread encode: other threads see towers as they are."""
-
-
-def running() -> Packing | None:
-    """Returns the packing that a tower encodes in this thread; None for a tower as it is."""
-    return _RUNNING.get()
+_RUNNING: ContextVar[object] = ContextVar("running", default=None)
+"""What tells a packed pass of this thread: other threads see towers as they are."""
 
 
 @contextmanager
-def packed_attention(modules: Sequence[nn.Module], packing: Packing) -> Iterator[None]:
+def packed_attention(
+    modules: Sequence[nn.Module], packing: Packing, others: Mapping[nn.Module, Packing] = MappingProxyType({})
+) -> Iterator[Callable[[], bool]]:
     """Within the block, and for this thread, attention modules of a tower take a packed sequence.
 
     Every frame is at the same layer at the same time, so that the keys and values that serve it are rows of
@@ -33,36 +31,50 @@ def packed_attention(modules: Sequence[nn.Module], packing: Packing) -> Iterator
     Args:
         modules: that attend through transformers' `AttentionInterface`, without a mask.
         packing: of the sequence.
+        others: packings within it, for modules in which a row looks at a part of its frame.
+
+    Yields:
+        What says whether the calling thread is within the block.
     """
-    moved: dict[torch.device, Packing] = {}
+    key = object()
+
+    def here() -> bool:
+        return _RUNNING.get() is key
+
+    with ExitStack() as stack:
+        for module in modules:
+            stack.enter_context(covered_kernel(module, _cover(others.get(module, packing), here)))
+        token = _RUNNING.set(key)
+        try:
+            yield here
+        finally:
+            _RUNNING.reset(token)
+
+
+def _cover(packing: Packing, here: Callable[[], bool]) -> Callable[[Kernel], Kernel]:
+    """Returns what makes a kernel of packed sequences of one of frames, for threads that are `here`."""
 
     def covered(attend: Kernel) -> Kernel:
         def attend_packed(
-            module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any = None, **options: Any
+            module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **options: Any
         ) -> Any:
-            if _RUNNING.get() is not packing:
-                return attend(module, query, key, value, mask, **options)
-            device = query.device
-            if device not in moved:
-                moved[device] = packing.to(device)
-            config: Any = module.config
-            across = _in_one_call if "flash_attention" in config._attn_implementation else _frame_by_frame
+            if not here():
+                return attend(module, query, key, value, attention_mask, **options)
 
             def own_kernel(*states: Tensor, **more: Any) -> Tensor:
                 return attend(module, *states, None, **options | more)[0]
 
-            return across(own_kernel, moved[device], query, key, value), None
+            config: Any = module.config
+            across = _in_one_call if "flash_attention" in config._attn_implementation else _frame_by_frame
+            moved = packing.to(query.device)
+            if moved.order is None:
+                return across(own_kernel, moved, query, key, value), None
+            states = (state.index_select(2, moved.order) for state in (query, key, value))
+            return across(own_kernel, moved, *states).index_select(1, moved.order.argsort()), None
 
         return attend_packed
 
-    with ExitStack() as stack:
-        for module in modules:
-            stack.enter_context(covered_kernel(module, covered))
-        token = _RUNNING.set(packing)
-        try:
-            yield
-        finally:
-            _RUNNING.reset(token)
+    return covered
 
 
 def _frame_by_frame(

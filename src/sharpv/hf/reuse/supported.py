@@ -8,12 +8,19 @@ from sharpv.errors import UnsupportedModelError
 from sharpv.hf.families import FAMILIES, Family
 from sharpv.hf.reuse.fixed_grid import FixedGrid
 from sharpv.hf.reuse.levels import CLIP, HALF, IMAGENET
+from sharpv.hf.reuse.merged_grid import MergedGrid
 
 __all__ = ["REUSABLE", "reusable_tower"]
 
-_TOWERS = {
+_TOWERS: dict[str, FixedGrid | MergedGrid] = {
     "clip_vision_model": FixedGrid("self_attn", CLIP, class_token=True),
     "internvl_vision": FixedGrid("attention", IMAGENET, class_token=True),
+    "qwen2_5_vl_vision": MergedGrid(CLIP),
+    "qwen2_vl_vision": MergedGrid(CLIP),
+    "qwen3_5_moe_vision": MergedGrid(HALF),
+    "qwen3_5_vision": MergedGrid(HALF),
+    "qwen3_vl_moe_vision": MergedGrid(HALF),
+    "qwen3_vl_vision": MergedGrid(HALF),
     "siglip_vision_model": FixedGrid("self_attn", HALF),
 }
 """By `model_type` of the tower's configuration."""
@@ -22,12 +29,18 @@ REUSABLE = {
     "internvl": "vision_tower",
     "llava_next_video": "vision_tower",
     "llava_onevision": "vision_tower",
+    "qwen2_5_vl": "visual",
+    "qwen2_vl": "visual",
+    "qwen3_5": "visual",
+    "qwen3_5_moe": "visual",
+    "qwen3_vl": "visual",
+    "qwen3_vl_moe": "visual",
     "video_llava": "video_tower",
 }
 """Names of the towers in the base models, by `model_type` of the family."""
 
 
-def reusable_tower(base: PreTrainedModel, family: Family) -> tuple[Any, FixedGrid]:
+def reusable_tower(base: PreTrainedModel, family: Family) -> tuple[Any, FixedGrid | MergedGrid]:
     """Returns a model's tower of videos, and how it reuses patches.
 
     Raises:
