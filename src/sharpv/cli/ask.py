@@ -28,6 +28,7 @@ from sharpv.cli.options import (
     Retention,
     SpatialWeight,
     Threshold,
+    VisionReuse,
 )
 from sharpv.cli.settings import pruning_or_dense, sampling
 
@@ -59,6 +60,7 @@ def ask(
     min_tokens_per_frame: MinTokens = None,
     memory_threshold: MemoryThreshold = None,
     no_memory: NoMemory = False,
+    vision_reuse: VisionReuse = None,
     dense: Dense = False,
     max_new_tokens: MaxNewTokens = 64,
     dtype: Dtype = "auto",
@@ -80,6 +82,7 @@ def ask(
         "bucket": bucket,
         "min_tokens_per_frame": min_tokens_per_frame,
         "memory_threshold": memory_threshold,
+        "vision_reuse": vision_reuse,
     }
     settings = pruning_or_dense(config, given, no_memory=no_memory, dense=dense)
     clip, loaded = open_clip_and_model(video, model, sampling(frames, fps, model), dtype=dtype, device=device)
