@@ -30,6 +30,7 @@ from sharpv.cli.options import (
     Threshold,
     VisionReuse,
 )
+from sharpv.cli.reuse_show import reuse_lines
 from sharpv.cli.settings import pruning_or_dense, sampling
 
 if TYPE_CHECKING:
@@ -137,4 +138,4 @@ def _summary(report: "Report") -> str:
         parts.append(f"{dropped} of {len(report.layers)} layers dropped their video")
     phases = asdict(report.milliseconds).items()
     spent = ", ".join(f"{name} {value:.0f} ms" for name, value in phases if value is not None)
-    return "; ".join(parts) + f"\n{spent}"
+    return "\n".join(["; ".join(parts), *reuse_lines(report), spent])
