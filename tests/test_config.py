@@ -106,6 +106,17 @@ def test_a_normalisation_is_set_whole(name):
         VisionReuse(**{name: (0.5, 0.5, 0.5)})
 
 
+@given(REUSES)
+def test_the_shorthand_of_reuse_stands_for_it(reuse):
+    assert SharpVConfig(vision_reuse=reuse.shorthand).reuse == reuse
+
+
+def test_shorthands_are_short():
+    assert VisionReuse().shorthand == "balanced"
+    assert VisionReuse(threshold=4.0, dilate=1, max_age=8).shorthand == "safe"
+    assert VisionReuse(threshold=4, audit=2).shorthand == {"threshold": 4.0, "audit": 2}
+
+
 def test_a_mistyped_key_of_reuse_is_refused_with_those_that_are_known():
     with pytest.raises(ValueError, match=r"unknown VisionReuse keys \['tau'\].*'threshold'"):
         SharpVConfig(vision_reuse={"tau": 6})

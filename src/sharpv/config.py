@@ -77,6 +77,17 @@ class VisionReuse:
             values = getattr(self, name)
             object.__setattr__(self, name, None if values is None else tuple(map(float, values)))
 
+    @property
+    def shorthand(self) -> str | dict[str, Any]:
+        """The shortest that `SharpVConfig` takes for it: a name, or what differs from "balanced"."""
+        default = VisionReuse()
+        own = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if getattr(self, field.name) != getattr(default, field.name)
+        }
+        return next((name for name, preset in REUSE_PRESETS.items() if preset == own), own)
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "VisionReuse":
         """Builds the settings from a mapping, such as YAML's.

@@ -169,6 +169,7 @@ def test_other_settings_do_not_mix_with_what_is_there(whole, manifest, model, op
         (("--engine", "other"), "transformers"),
         (("--url", "http://127.0.0.1:1"), "--url would have no effect: that goes with --engine vllm"),
         (("--engine", "vllm", "--frames", "8", "--dense"), "--frames, --dense would have no effect"),
+        (("--engine", "vllm", "--vision-reuse", "safe"), "--vision-reuse would have no effect"),
         (("--engine", "vllm", "--url", "ftp://x"), "no http:// or https:// address"),
         (("--engine", "vllm", "--url", "http://me:secret@x"), "holds a name or a password"),
         (("--dense", "--coverage", "0.5"), "prunes nothing"),

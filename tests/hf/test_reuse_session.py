@@ -5,6 +5,7 @@ import gc
 import inspect
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,10 @@ def run(model: Any, inputs: dict[str, Any], reuse: Any, **more: Any) -> tuple[An
         return model.generate(**inputs, **GREEDY), session
 
 
+def without_time(videos: Any) -> list[Any]:
+    return [replace(video, reuse=replace(video.reuse, plan_milliseconds=0.0)) for video in videos]
+
+
 def nan_pixels(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     name = FAMILIES[model.config.model_type].pixels
     return inputs | {name: inputs[name] * torch.nan}
@@ -59,7 +64,7 @@ def kernels_of(model: Any) -> list[list[str]]:
 def test_everything_changed_is_as_without(model, requests, attention):
     expected, before = run(model, requests, None)
     found, session = run(model, requests, EVERYTHING)
-    assert [video.plan.share for video in session.reuse.videos] == [1.0] * len(requests["input_ids"])
+    assert [video.reuse.share for video in session.report.videos] == [1.0] * len(requests["input_ids"])
     assert distance(found, expected) <= 1e-5
     kept = [[video.kept for video in run.report.videos] for run in (session, before)]
     assert kept[0] == kept[1]
@@ -103,7 +108,7 @@ def test_a_detached_model_is_as_it_was(model, inputs, ending, monkeypatch):
         assert state_of(model) == attached
         assert kernels_of(model) == kernels
         model.generate(**inputs, **GREEDY)
-        assert session.reuse.videos[0].dense is None
+        assert session.report.videos[0].reuse.fallback is None
     assert state_of(model) == state
     assert model.config.to_dict() == config
     assert same_output(model.generate(**inputs, **GREEDY), before)
@@ -114,9 +119,10 @@ def test_above_the_share_the_encoder_is_the_original(model, batch):
     expected, _ = run(model, batch, None)
     found, session = run(model, batch, VisionReuse(max_share=1e-6))
     assert same_output(found, expected)
-    for video in session.reuse.videos:
-        assert "patches changed, a share of 0." in video.dense
-        assert "above max_share=1e-06" in video.dense
+    for video in session.report.videos:
+        assert "patches changed, a share of 0." in video.reuse.fallback
+        assert "above max_share=1e-06" in video.reuse.fallback
+        assert video.reuse.share == 1
 
 
 @families(SUPPORTED)
@@ -125,9 +131,10 @@ def test_a_still_clip_costs_one_frame_and_has_the_features_of_that(model, make_i
     inputs = make_inputs([still(4)], [still(4)])
     expected, before = run(model, inputs, None)
     found, session = run(model, inputs, reuse)
-    for video in session.reuse.videos:
-        assert video.plan.full_frames == 1
-        assert video.plan.rows == video.plan.source.shape[1]
+    for video in session.report.videos:
+        assert video.reuse.full_frames == 1
+        assert video.reuse.rows_computed == len(video.reuse.computed[0]) == np.prod(video.reuse.grid)
+        assert len(video.reuse.computed) == video.frames
     assert session.report.tokens_total == before.report.tokens_total
     assert distance(found, expected) <= 1e-5
 
@@ -136,12 +143,12 @@ def test_a_still_clip_costs_one_frame_and_has_the_features_of_that(model, make_i
 def test_videos_of_a_batch_are_each_as_alone(model, make_inputs):
     clips = [clip(0), np.roll(clip(1), 40, axis=1)]
     _, session = run(model, make_inputs([clips[0]], [clips[1]]), REUSING, **STAGE_1)
-    together, videos = session.report.videos, session.reuse.videos
-    assert not torch.equal(*(video.plan.source for video in videos))
+    together = session.report.videos
+    assert together[0].reuse.computed != together[1].reuse.computed
     for number, one in enumerate(clips):
         _, session = run(model, make_inputs([one]), REUSING, **STAGE_1)
         assert session.report.videos[0].kept == together[number].kept
-        assert torch.equal(session.reuse.videos[0].plan.source, videos[number].plan.source)
+        assert session.report.videos[0].reuse.computed == together[number].reuse.computed
 
 
 @families(SUPPORTED)
@@ -152,7 +159,7 @@ def test_as_many_tokens_come_out(model, batch):
     found, session = run(model, batch, REUSING, **keep_all)
     assert session.report.prompt_tokens_kept == before.report.prompt_tokens_kept
     assert session.report.tokens_kept == session.report.tokens_total == before.report.tokens_total
-    assert all(0.1 < video.plan.share < 0.9 for video in session.reuse.videos)
+    assert all(0.1 < video.reuse.share < 0.9 for video in session.report.videos)
     assert distance(found, expected) > 0
 
 
@@ -161,11 +168,12 @@ def test_the_seams_agree(model, batch):
     config = Config(vision_reuse=REUSING, **STAGE_1)
     with sharpv.attach(model, config) as session:
         generated = model.generate(**batch, **GREEDY)
-        report, source = session.report, session.reuse.videos[0].plan.source
+        report = session.report
         with torch.no_grad():
             steps = forward_loop(model, batch, 3)
-        assert torch.equal(session.reuse.videos[0].plan.source, source)
-        assert session.reports[1].videos == report.videos
+        assert len(session.reports) == 2
+        assert without_time(session.report.videos) == without_time(report.videos)
+        assert all(video.reuse.fallback is None for video in report.videos)
     for one, other in zip(steps, generated.logits, strict=False):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
     state = state_of(model)
@@ -189,7 +197,7 @@ def test_methods_and_later_turns(model, processor, inputs):
     for method in ("vidcom2",) if FAMILIES[model.config.model_type].hybrid else ("fastv", "vidcom2"):
         with sharpv.attach(model, Config(vision_reuse=REUSING, **STAGE_1), method=method) as session:
             model.generate(**inputs, **GREEDY)
-            assert session.reuse.videos[0].dense is None
+            assert session.report.videos[0].reuse.fallback is None
     with sharpv.attach(model, Config(vision_reuse=REUSING)):
         second, fed = second_turn(model, processor, inputs)
     torch.testing.assert_close(second.logits[0], fed, rtol=1e-3, atol=1e-4)
@@ -208,7 +216,7 @@ def test_images_and_other_callers_get_the_original(model, processor, inputs):
     with sharpv.attach(model, Config(vision_reuse=NOTHING)) as session:
         assert same_output(model.generate(**picture, **GREEDY), expected)
         assert torch.equal(encoded(model, family, inputs), dense)
-        assert session.reuse.videos == ()
+        assert session.report.videos == ()
 
 
 def encoded(model: Any, family: Any, inputs: dict[str, Any]) -> torch.Tensor:
@@ -244,7 +252,7 @@ def test_another_thread_gets_the_original_meanwhile(model, inputs):
         hook = attention.register_forward_pre_hook(other)
         model.generate(**inputs, **GREEDY)
         hook.remove()
-        assert session.reuse.videos[0].dense is None
+        assert session.report.videos[0].reuse.fallback is None
     assert torch.equal(heard[1], dense)
 
 
@@ -267,11 +275,11 @@ def test_a_tower_in_training_is_as_it_is(model, inputs):
         model.train()
         try:
             model(**inputs)
-            assert session.reuse.videos[0].dense == "the vision tower is in training"
+            assert session.report.videos[0].reuse.fallback == "the vision tower is in training"
         finally:
             model.eval()
         logits = model(**inputs).logits
-        assert session.reuse.videos[0].dense is None
+        assert session.report.videos[0].reuse.fallback is None
         logits.sum().backward()
     tower, _ = reusable_tower(model.base_model, FAMILIES[model.config.model_type])
     assert any(weight.grad is not None for weight in tower.parameters())

@@ -80,6 +80,7 @@ def test_so_is_an_uploaded_clip_until_it_is_deleted(server, clip, asked):
         ({"retention": 0.12, "memory_threshold": None}, {}),
         ({"threshold": 1.2, "coverage": 0.5, "min_tokens_per_frame": 2}, {}),
         ({"retention": 1.0, "memory_threshold": None}, {}),
+        ({"vision_reuse": "safe"}, {}),
         ({"retention": 0.25, "memory_threshold": 2.0}, {"method": "vidcom2", "frames": 4}),
     ],
 )

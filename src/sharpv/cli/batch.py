@@ -31,6 +31,7 @@ from sharpv.cli.options import (
     Retention,
     SpatialWeight,
     Threshold,
+    VisionReuse,
 )
 from sharpv.cli.settings import is_given, is_toy, pruning_or_dense, sampling
 
@@ -46,7 +47,7 @@ SCHEMA_VERSION = 1
 NOT_OF_A_REQUEST = (
     *("frames", "fps", "max_side", "config", "method", "threshold", "spatial_weight", "coverage"),
     *("diversity", "bucket", "min_tokens_per_frame", "memory_threshold", "no_memory", "dense"),
-    *("dtype", "device"),
+    *("vision_reuse", "dtype", "device"),
 )
 
 Manifest = Annotated[
@@ -111,6 +112,7 @@ def batch(
     min_tokens_per_frame: MinTokens = None,
     memory_threshold: MemoryThreshold = None,
     no_memory: NoMemory = False,
+    vision_reuse: VisionReuse = None,
     dense: Dense = False,
     max_new_tokens: MaxNewTokens = 64,
     dtype: Dtype = "auto",
@@ -132,6 +134,7 @@ def batch(
         "bucket": bucket,
         "min_tokens_per_frame": min_tokens_per_frame,
         "memory_threshold": memory_threshold,
+        "vision_reuse": vision_reuse,
     }
     settings = pruning_or_dense(config, given, no_memory=no_memory, dense=dense)
     rule = sampling(frames, fps, model)

@@ -172,6 +172,8 @@ class Session:
             reason = self.family.stage_1_only
             if reason or request.cache is None:
                 request.notes.append(f"stage 2 did not run: {reason or 'the request kept no KV cache'}")
+        if self.reuse is not None:
+            request.videos = self.reuse.told(request.videos)
         report = request.report(self.model, self.config, self.pruner.name)
         self.reports.append(report)
         logger.info(

@@ -142,6 +142,7 @@ class Options(Asked):
     bucket: int = 1
     memory_probe: Literal["input", "output"] = "input"
     positions: Literal["original", "compact"] = "original"
+    vision_reuse: Literal["balanced", "safe"] | None = None
 
 
 class StreamOptions(Asked):

@@ -11,7 +11,7 @@ from sharpv.config import SharpVConfig
 from sharpv.viz.inspection import Inspection, Run
 from sharpv.viz.webp import webp_pictures
 
-__all__ = ["live_config", "live_run", "page_data", "view_names"]
+__all__ = ["live_config", "live_run", "page_data", "short_config", "view_names"]
 
 # The method whose choice the page computes again.
 LIVE = "sharpv"
@@ -27,6 +27,11 @@ def live_run(inspection: Inspection) -> Run | None:
 def live_config(inspection: Inspection) -> SharpVConfig:
     """Returns what the knobs start from: the configuration of SharpV's run, else that of the first run."""
     return (live_run(inspection) or inspection.runs[0]).report.config
+
+
+def short_config(config: SharpVConfig) -> dict[str, Any]:
+    """Returns the fields as plain JSON values, what is made of many of them by its short form."""
+    return config.to_dict() | {"vision_reuse": config.reuse and config.reuse.shorthand}
 
 
 def view_names(inspection: Inspection) -> list[str]:
@@ -61,8 +66,8 @@ def page_data(inspection: Inspection, cuts: tuple[int, ...]) -> dict[str, Any]:
         "cuts": cuts,
         "views": view_names(inspection),
         "runs": [_run(run) for run in inspection.runs],
-        "config": live_config(inspection).to_dict(),
-        "defaults": SharpVConfig().to_dict(),
+        "config": short_config(live_config(inspection)),
+        "defaults": short_config(SharpVConfig()),
         "command": " ".join(map(_shell_word, inspection.command)),
     }
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from sharpv.config import SharpVConfig
 from sharpv.viz.inspection import Inspection, Run
+from sharpv.viz.page_data import short_config
 
 __all__ = ["Figure", "figures", "frame_rows", "layer_rows", "setting_rows"]
 
@@ -68,8 +69,8 @@ def layer_rows(runs: tuple[Run, ...]) -> list[tuple[int, list[str]]]:
 
 def setting_rows(runs: tuple[Run, ...]) -> list[tuple[str, list[str]]]:
     """Returns one row per field of the configuration, with each run's value, marked where it was set."""
-    default = SharpVConfig().to_dict()
-    configs = [run.report.config.to_dict() for run in runs]
+    default = short_config(SharpVConfig())
+    configs = [short_config(run.report.config) for run in runs]
     return [
         (name, [f"{config[name]!r}{'' if config[name] == value else ' (set)'}" for config in configs])
         for name, value in default.items()

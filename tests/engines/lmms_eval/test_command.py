@@ -20,7 +20,7 @@ def model_args(command):
 
 
 def test_the_settings_reach_the_plug_in(tmp_path):
-    config = SharpVConfig(threshold=1.5, memory_threshold=None)
+    config = SharpVConfig(threshold=1.5, memory_threshold=None, vision_reuse="safe")
     command = eval_command("toy:default", "mvbench", config, frames=8, output=tmp_path, dtype="float32")
     given = model_args(command)
     assert (given["base"], given["max_frames_num"], given["dtype"]) == ("llava_hf", "8", "float32")
@@ -41,6 +41,12 @@ def test_what_lmms_eval_could_not_run_is_refused(tmp_path):
         (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
         with pytest.raises(error, match=named):
             eval_command(str(tmp_path), "mvbench", None, frames=8, output=tmp_path, dtype=dtype)
+
+
+def test_reuse_that_has_no_name_does_not_fit_into_model_args(tmp_path):
+    config = SharpVConfig(vision_reuse={"threshold": 8})
+    with pytest.raises(InputError, match=r"threshold': 8\.0\}: .*model_args take 'balanced' or 'safe' only"):
+        eval_command("toy:default", "mvbench", config, frames=8, output=tmp_path)
 
 
 def test_results_of_an_earlier_run_are_not_taken_for_those_of_a_failed_one(tmp_path):

@@ -76,7 +76,8 @@ def eval_command(
         extra: more arguments for lmms-eval.
 
     Raises:
-        InputError: there is no such model, or its base cannot set the dtype.
+        InputError: there is no such model, its base cannot set the dtype, or the configuration holds more
+            than model_args can say.
         UnsupportedModelError: no base is known for the model.
     """
     base = _base(model)
@@ -88,7 +89,13 @@ def eval_command(
     if config is None:
         arguments[f"{PREFIX}enabled"] = False
     else:
-        arguments |= {f"{PREFIX}{name}": value for name, value in config.to_dict().items()}
+        reuse = config.reuse and config.reuse.shorthand
+        if isinstance(reuse, dict):
+            raise InputError(
+                f"got vision_reuse={reuse}: lmms-eval's model_args take 'balanced' or 'safe' only"
+            )
+        values = config.to_dict() | {"vision_reuse": reuse}
+        arguments |= {f"{PREFIX}{name}": value for name, value in values.items()}
     line = [sys.executable, "-m", "lmms_eval", "--model", "sharpv"]
     line += ["--model_args", ",".join(f"{name}={value}" for name, value in arguments.items())]
     line += ["--tasks", task, "--batch_size", "1", "--output_path", str(output)]

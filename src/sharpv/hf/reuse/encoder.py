@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import get_ident
 from typing import Any
 
@@ -23,6 +23,7 @@ from sharpv.hf.layout import VideoLayout
 from sharpv.hf.reuse.levels import Normalization, find_normalization
 from sharpv.hf.reuse.supported import reusable_tower
 from sharpv.methods import InLLMPruner, TokenPruner, needs_attention
+from sharpv.report import ReuseReport, VideoReport
 
 __all__ = ["Encoded", "Reuse", "reuse_for"]
 
@@ -41,12 +42,34 @@ class Encoded:
     Attributes:
         plan: of its patches; None where none was made.
         dense: why it was encoded as if there were no reuse; None where it was not.
+        grid: (rows, columns) of a frame's patches; None where the video was not looked at.
         milliseconds: that planning took.
     """
 
     plan: ReusePlan | None
     dense: str | None
+    grid: tuple[int, int] | None = None
     milliseconds: float = 0.0
+
+    def source(self, frames: int) -> Tensor:
+        """Returns the frames that serve its patches, `[frames, patches]`: without reuse, their own."""
+        if self.plan is not None and self.dense is None:
+            return self.plan.source
+        rows, columns = self.grid or (0, 0)
+        return torch.arange(frames).unsqueeze(1).expand(-1, rows * columns)
+
+    def report(self) -> ReuseReport:
+        """Returns the record of it."""
+        computed: tuple[tuple[bool, ...], ...] = ()
+        if self.plan is not None:
+            source = self.source(len(self.plan.source))
+            computed = tuple(map(tuple, ReusePlan(source).computed.tolist()))
+        return ReuseReport(
+            computed=computed,
+            grid=self.grid if computed else None,
+            plan_milliseconds=self.milliseconds,
+            fallback=self.dense,
+        )
 
 
 def reuse_for(
@@ -77,7 +100,7 @@ class Reuse:
     original one.
 
     Attributes:
-        videos: how the videos of the last request were encoded, in order; empty before the encoder ran.
+        videos: how the videos of the running request were encoded, in order; empty before the encoder ran.
     """
 
     def __init__(self, base: PreTrainedModel, family: Family, settings: VisionReuse) -> None:
@@ -98,7 +121,14 @@ class Reuse:
 
     def forget(self) -> None:
         """Ends the request: the next calls of the encoder get the original one."""
-        self._expected, self._thread = (), None
+        self.expect(())
+
+    def told(self, records: Sequence[VideoReport]) -> tuple[VideoReport, ...]:
+        """Returns the records of the request's videos, with how they were encoded if they were."""
+        if not self.videos:
+            return tuple(records)
+        pairs = zip(records, self.videos, strict=True)
+        return tuple(replace(record, reuse=video.report()) for record, video in pairs)
 
     @contextmanager
     def covering(self) -> Iterator[None]:
@@ -120,7 +150,7 @@ class Reuse:
             self.videos = tuple(map(self._plan, videos))
             if all(video.dense for video in self.videos):
                 return encode(*args, **given)
-            sources = [self._source(*pair) for pair in zip(videos, self.videos, strict=True)]
+            sources = [video.source(len(frames)) for frames, video in zip(videos, self.videos, strict=True)]
             with self.way.packed(self.tower, call, sources):
                 return encode(*args, **given)
 
@@ -139,20 +169,14 @@ class Reuse:
     def _plan(self, frames: Tensor) -> Encoded:
         """Plans one video of frames `[n, 3, H, W]`, or of several source frames each."""
         start = time.perf_counter()
+        unit = self.way.unit(self.tower)
+        grid = (frames.shape[-2] // unit, frames.shape[-1] // unit)
         normalization = find_normalization(frames, self.way.normalization, self._given)
         if normalization is None:
             logger.warning("vision_reuse: %s", UNKNOWN_LEVELS)
-            return Encoded(None, UNKNOWN_LEVELS)
+            return Encoded(None, UNKNOWN_LEVELS, grid)
         levels = normalization.levels(frames).clamp_(0, 255)
-        plan = plan_reuse(levels, self.way.unit(self.tower), self.settings)
+        plan = plan_reuse(levels, unit, self.settings)
         plan = ReusePlan(plan.source.cpu())
         milliseconds = (time.perf_counter() - start) * 1e3
-        return Encoded(plan, plan.reason_for_dense(self.settings), milliseconds)
-
-    def _source(self, frames: Tensor, video: Encoded) -> Tensor:
-        """Returns the sources of a video's patches; a video without reuse computes them all."""
-        if video.plan is not None and video.dense is None:
-            return video.plan.source
-        unit = self.way.unit(self.tower)
-        patches = (frames.shape[-2] // unit) * (frames.shape[-1] // unit)
-        return torch.arange(len(frames)).unsqueeze(1).expand(-1, patches)
+        return Encoded(plan, plan.reason_for_dense(self.settings), grid, milliseconds)
