@@ -4,7 +4,7 @@ import functools
 import inspect
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from threading import get_ident
@@ -25,9 +25,12 @@ from sharpv.hf.reuse.supported import reusable_tower
 from sharpv.methods import InLLMPruner, TokenPruner, needs_attention
 from sharpv.report import ReuseReport, VideoReport
 
-__all__ = ["Encoded", "Reuse", "reuse_for"]
+__all__ = ["Encoded", "Planner", "Reuse", "reuse_for"]
 
 logger = logging.getLogger(__name__)
+
+Planner = Callable[[Tensor, int, VisionReuse], ReusePlan]
+"""What decides which patches are encoded, with the arguments of `sharpv.core.plan_reuse`."""
 
 UNKNOWN_LEVELS = (
     "no known normalisation makes levels of 0..255 of the pixels, whole ones if they are float32: say what "
@@ -103,10 +106,13 @@ class Reuse:
         videos: how the videos of the running request were encoded, in order; empty before the encoder ran.
     """
 
-    def __init__(self, base: PreTrainedModel, family: Family, settings: VisionReuse) -> None:
+    def __init__(
+        self, base: PreTrainedModel, family: Family, settings: VisionReuse, planner: Planner = plan_reuse
+    ) -> None:
         self.base = base
         self.family = family
         self.settings = settings
+        self.planner = planner
         self.tower, self.way = reusable_tower(base, family)
         self._given = None
         if settings.image_mean is not None and settings.image_std is not None:
@@ -176,7 +182,7 @@ class Reuse:
             logger.warning("vision_reuse: %s", UNKNOWN_LEVELS)
             return Encoded(None, UNKNOWN_LEVELS, grid)
         levels = normalization.levels(frames).clamp_(0, 255)
-        plan = plan_reuse(levels, unit, self.settings)
+        plan = self.planner(levels, unit, self.settings)
         plan = ReusePlan(plan.source.cpu())
         milliseconds = (time.perf_counter() - start) * 1e3
         return Encoded(plan, plan.reason_for_dense(self.settings), grid, milliseconds)
