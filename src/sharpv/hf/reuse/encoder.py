@@ -4,7 +4,7 @@ import functools
 import inspect
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from threading import get_ident
@@ -13,17 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
 
 from sharpv.config import SharpVConfig, VisionReuse
 from sharpv.core import ReusePlan, plan_reuse
 from sharpv.errors import InputError
 from sharpv.hf.families import Family
-from sharpv.hf.features import covered
+from sharpv.hf.features import covered, flatten
 from sharpv.hf.layout import VideoLayout
+from sharpv.hf.reuse.audit import audit, audited_frames
 from sharpv.hf.reuse.levels import Normalization, find_normalization
 from sharpv.hf.reuse.supported import reusable_tower
 from sharpv.methods import InLLMPruner, TokenPruner, needs_attention
-from sharpv.report import ReuseReport, VideoReport
+from sharpv.report import ReuseAudit, ReuseReport, VideoReport
 
 __all__ = ["Encoded", "Reuse", "reuse_for"]
 
@@ -44,12 +46,14 @@ class Encoded:
         dense: why it was encoded as if there were no reuse; None where it was not.
         grid: (rows, columns) of a frame's patches; None where the video was not looked at.
         milliseconds: that planning took.
+        audit: what reuse changed, where that was measured.
     """
 
     plan: ReusePlan | None
     dense: str | None
     grid: tuple[int, int] | None = None
     milliseconds: float = 0.0
+    audit: ReuseAudit | None = None
 
     def source(self, frames: int) -> Tensor:
         """Returns the frames that serve its patches, `[frames, patches]`: without reuse, their own."""
@@ -69,6 +73,7 @@ class Encoded:
             grid=self.grid if computed else None,
             plan_milliseconds=self.milliseconds,
             fallback=self.dense,
+            audit=self.audit,
         )
 
 
@@ -90,7 +95,7 @@ def reuse_for(
             "tower, and patches that are not computed have none: set vision_reuse=None, or choose a method "
             "that looks at features alone, such as vidcom2"
         )
-    return Reuse(base, family, config.reuse)
+    return Reuse(base, family, config, config.reuse, pruner)
 
 
 class Reuse:
@@ -103,10 +108,19 @@ class Reuse:
         videos: how the videos of the running request were encoded, in order; empty before the encoder ran.
     """
 
-    def __init__(self, base: PreTrainedModel, family: Family, settings: VisionReuse) -> None:
+    def __init__(
+        self,
+        base: PreTrainedModel,
+        family: Family,
+        config: SharpVConfig,
+        settings: VisionReuse,
+        pruner: TokenPruner | InLLMPruner,
+    ) -> None:
         self.base = base
         self.family = family
+        self.config = config
         self.settings = settings
+        self.pruner = pruner
         self.tower, self.way = reusable_tower(base, family)
         self._given = None
         if settings.image_mean is not None and settings.image_std is not None:
@@ -152,10 +166,41 @@ class Reuse:
                 return encode(*args, **given)
             sources = [video.source(len(frames)) for frames, video in zip(videos, self.videos, strict=True)]
             with self.way.packed(self.tower, call, sources):
-                return encode(*args, **given)
+                encoded = encode(*args, **given)
+            if self.settings.audit and isinstance(encoded, ModelOutput):
+                self._audit(encode, call, encoded)
+            return encoded
 
         with covered(self.base, self.family, encode_reusing):
             yield
+
+    @torch.no_grad()
+    def _audit(self, encode: Callable[..., Any], call: Mapping[str, Any], encoded: Any) -> None:
+        """Encodes a few frames of each video in full, and notes what reuse has changed in them."""
+        layouts = self._expected
+        features = flatten(encoded, sum(layout.tokens for layout in layouts))
+        parts = features.split([layout.tokens for layout in layouts])
+        audited = []
+        for number, (video, layout) in enumerate(zip(self.videos, layouts, strict=True)):
+            frames = []
+            if video.plan is not None and video.dense is None:
+                frames = audited_frames(video.plan, self.settings.audit)
+            if frames:
+                alone = encode(**self.way.part(call, layouts, number, frames) | {"return_dict": True})
+                tokens = layout.tokens_per_frame
+                dense = flatten(alone, len(frames) * tokens + layout.separators)[: len(frames) * tokens]
+                reused = parts[number][: layout.frames * tokens].unflatten(0, (layout.frames, tokens))
+                found = audit(
+                    reused,
+                    dense.unflatten(0, (len(frames), tokens)),
+                    frames,
+                    layout,
+                    self.config,
+                    self.pruner,
+                )
+                video = replace(video, audit=found)
+            audited.append(video)
+        self.videos = tuple(audited)
 
     def _hindrance(self, call: Mapping[str, Any]) -> str | None:
         """Returns why the call must have the original encoder; None where it need not."""

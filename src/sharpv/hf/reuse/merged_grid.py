@@ -54,6 +54,24 @@ class MergedGrid:
             for video, (n, height, width) in zip(videos, sizes, strict=True)
         ]
 
+    def part(
+        self, call: Mapping[str, Any], layouts: Sequence[VideoLayout], number: int, frames: Sequence[int]
+    ) -> dict[str, Any]:
+        """Returns the arguments of the encoder for some frames of one video.
+
+        Args:
+            call: arguments for all videos.
+            layouts: the videos, in order.
+            number: of the video.
+            frames: numbers of its frames.
+        """
+        sizes = call["video_grid_thw"]
+        video = call["pixel_values_videos"].split(sizes.prod(1).tolist())[number]
+        rows = video.unflatten(0, (int(sizes[number, 0]), -1))[list(frames)].flatten(0, 1)
+        size = sizes[number : number + 1].clone()
+        size[0, 0] = len(frames)
+        return {**call, "pixel_values_videos": rows, "video_grid_thw": size}
+
     def attention_modules(self, tower: Any) -> list[nn.Module]:
         """Returns the attention of each layer."""
         return [block.attn for block in tower.blocks]
