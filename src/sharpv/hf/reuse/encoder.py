@@ -130,12 +130,8 @@ class Reuse:
         self._thread: int | None = None
 
     def expect(self, layouts: Sequence[VideoLayout]) -> None:
-        """Says which videos the next calls of the encoder in this thread are given."""
+        """Says which videos the next calls of the encoder in this thread are given; none ends a request."""
         self.videos, self._expected, self._thread = (), layouts, get_ident()
-
-    def forget(self) -> None:
-        """Ends the request: the next calls of the encoder get the original one."""
-        self.expect(())
 
     def told(self, records: Sequence[VideoReport]) -> tuple[VideoReport, ...]:
         """Returns the records of the request's videos, with how they were encoded if they were."""
@@ -214,14 +210,14 @@ class Reuse:
     def _plan(self, frames: Tensor) -> Encoded:
         """Plans one video of frames `[n, 3, H, W]`, or of several source frames each."""
         start = time.perf_counter()
-        unit = self.way.unit(self.tower)
+        unit, patch = self.way.sides(self.tower)
         grid = (frames.shape[-2] // unit, frames.shape[-1] // unit)
         normalization = find_normalization(frames, self.way.normalization, self._given)
         if normalization is None:
             logger.warning("vision_reuse: %s", UNKNOWN_LEVELS)
             return Encoded(None, UNKNOWN_LEVELS, grid)
         levels = normalization.levels(frames).clamp_(0, 255)
-        plan = plan_reuse(levels, unit, self.settings)
+        plan = plan_reuse(levels, unit, self.settings, patch)
         plan = ReusePlan(plan.source.cpu())
         milliseconds = (time.perf_counter() - start) * 1e3
         return Encoded(plan, plan.reason_for_dense(self.settings), grid, milliseconds)

@@ -31,10 +31,11 @@ class FixedGrid:
     normalization: Normalization
     class_token: bool = False
 
-    def unit(self, tower: Any) -> int:
-        """Returns the side, in pixels, of what is computed or reused as one."""
+    def sides(self, tower: Any) -> tuple[int, int]:
+        """Returns the sides, in pixels, of what is computed or reused as one, and of a patch: the same."""
         size = tower.config.patch_size
-        return size if isinstance(size, int) else size[0]
+        size = size if isinstance(size, int) else size[0]
+        return size, size
 
     def frames(self, tower: Any, call: Mapping[str, Any], layouts: Sequence[VideoLayout]) -> list[Tensor]:
         """Returns the frames of each video as the tower is given them, `[n, 3, H, W]`.

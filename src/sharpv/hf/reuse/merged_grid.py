@@ -31,9 +31,10 @@ class MergedGrid:
 
     normalization: Normalization
 
-    def unit(self, tower: Any) -> int:
-        """Returns the side, in pixels, of what is computed or reused as one: the patches of a token."""
-        return tower.config.patch_size * tower.spatial_merge_size
+    def sides(self, tower: Any) -> tuple[int, int]:
+        """Returns the sides, in pixels, of what is computed or reused as one, a token, and of a patch."""
+        patch = tower.config.patch_size
+        return patch * tower.spatial_merge_size, patch
 
     def frames(self, tower: Any, call: Mapping[str, Any], layouts: Sequence[VideoLayout]) -> list[Tensor]:
         """Returns the frames of each video as the tower is given them, `[n, source frames, 3, H, W]`.
