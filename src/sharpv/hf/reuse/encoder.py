@@ -18,6 +18,7 @@ from transformers.utils import ModelOutput
 from sharpv.config import SharpVConfig, VisionReuse
 from sharpv.core import ReusePlan, plan_reuse
 from sharpv.errors import InputError
+from sharpv.hf import pllava
 from sharpv.hf.families import Family
 from sharpv.hf.features import covered, flatten
 from sharpv.hf.layout import VideoLayout
@@ -122,6 +123,8 @@ class Reuse:
         self.settings = settings
         self.pruner = pruner
         self.tower, self.way = reusable_tower(base, family)
+        pools = getattr(base.config, "spatial_pool_mode", None) == "pllava"
+        self._least = pllava.FRAMES if pools else 1
         self._given = None
         if settings.image_mean is not None and settings.image_std is not None:
             self._given = Normalization(settings.image_mean, settings.image_std)
@@ -182,9 +185,11 @@ class Reuse:
             if video.plan is not None and video.dense is None:
                 frames = audited_frames(video.plan, self.settings.audit)
             if frames:
-                alone = encode(**self.way.part(call, layouts, number, frames) | {"return_dict": True})
+                # PLLaVA's projector pools whole clips.
+                shown = frames + frames[-1:] * (-len(frames) % self._least)
+                alone = encode(**self.way.part(call, layouts, number, shown) | {"return_dict": True})
                 tokens = layout.tokens_per_frame
-                dense = flatten(alone, len(frames) * tokens + layout.separators)[: len(frames) * tokens]
+                dense = flatten(alone, len(shown) * tokens + layout.separators)[: len(frames) * tokens]
                 reused = parts[number][: layout.frames * tokens].unflatten(0, (layout.frames, tokens))
                 found = audit(
                     reused,
