@@ -19,14 +19,14 @@ class VisionReuse:
     """Which patches of a video the vision tower encodes: those that changed. The defaults are "balanced".
 
     A patch that has not changed takes the features of an earlier version of itself; `sharpv.core.reuse` has
-    the rule. What is meant by a patch is the square that the tower cannot compute in part: 2x2 patches of
-    Qwen-VL. Pixels are in levels of 0..255.
+    the rule. Pixels are in levels of 0..255. Where the tower encodes several patches as one, as Qwen-VL's
+    does with 2x2, they have changed if one of them has.
 
     Attributes:
         threshold: a patch has changed if the mean colour of a quarter of it differs by more levels than this,
             in [0, 255].
         texture: or if its pixels differ by more levels than this on average, in [0, 255]; 255 never tells.
-        dilate: patches around a changed one, in each direction, that count as changed, too.
+        dilate: what is within so many steps of what has changed, diagonal ones too, counts as changed.
         full_frame: a frame is encoded in full if a larger share of it than this has changed, in [0, 1].
         max_share: a video is encoded as if there were no reuse if a larger share of its patches than this
             would be, in (0, 1].

@@ -12,10 +12,8 @@ from sharpv.bench.latency_reuse import REUSE, WHOLE, median_round, reuse_summary
 from sharpv.bench.latency_spec import LatencySpec
 from sharpv.bench.latency_summary import FIRST_TOKEN_PHASES, speed_up
 from sharpv.bench.phases import InputSide, encode, prepare
-from sharpv.bench.reuse import RandomPatches
+from sharpv.bench.reuse import RandomPatches, reuse_of
 from sharpv.config import SharpVConfig, VisionReuse
-from sharpv.hf.families import require_family
-from sharpv.hf.reuse.encoder import Reuse
 from sharpv.report import ReuseReport
 from tests.bench.test_latency import GIVEN, clip, quick_ceilings, sides, small, tiny, traces  # noqa: F401
 
@@ -86,12 +84,11 @@ def test_the_time_of_planning_is_the_towers(family, clip, monkeypatch):  # noqa:
 
     monkeypatch.setattr("sharpv.bench.phases.seconds", seconds)
 
-    def slow(frames, unit, settings):
+    def slow(frames, unit, settings, patch):
         ticks[0] += 5.0
         return RandomPatches(0.3)(frames, unit, settings)
 
-    model = loaded.model
-    reuse = Reuse(model.base_model, require_family(model.config.model_type), VisionReuse(), slow)
+    reuse = reuse_of(loaded.model, VisionReuse(), slow)
     side = encode(loaded, prepare(loaded, clip, 4, ("What?",)), reuse)
     assert 5000 < side.ms["vision_tower"] < 5100
     assert 0 < side.ms["projector"] < 100

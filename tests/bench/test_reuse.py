@@ -34,7 +34,7 @@ def asked(toy, tmp_path_factory) -> tuple[dict, dict]:
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_random_patches_are_a_plan(share):
-    plan = RandomPatches(share, seed=3)(FRAMES, 4, VisionReuse())
+    plan = RandomPatches(share, seed=3)(FRAMES, 4, VisionReuse(), 4)
     n, f = plan.source.shape
     assert (n, f) == (9, 100)
     assert plan.computed[0].all()

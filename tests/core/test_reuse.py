@@ -78,6 +78,15 @@ def test_the_plan_equals_the_reference(shape, seed, settings):
     assert torch.equal(plan.source, plan_source(frames, shape[2], settings))
 
 
+@given(SHAPE, SEED, SETTINGS, st.sampled_from([2, 3]))
+@example_settings(max_examples=60, deadline=None)
+def test_so_does_a_plan_of_several_patches_at_once(shape, seed, settings, m):
+    patch = shape[2]
+    frames = clip_of((*shape[:2], m * patch, *shape[3:]), seed)
+    plan = plan_reuse(frames, m * patch, settings, patch)
+    assert torch.equal(plan.source, plan_source(frames, m * patch, settings, patch))
+
+
 @given(SHAPE, SEED, SETTINGS)
 @example_settings(max_examples=60, deadline=None)
 def test_a_source_is_an_encoded_patch_of_no_later_frame(shape, seed, settings):
@@ -183,6 +192,14 @@ def test_texture_that_slides_has_changed():
     assert plan_reuse(stripes, 14, replace(settings, texture=59.5)).rows == 2
 
 
+def test_texture_is_compared_place_by_place():
+    frames = torch.zeros(2, 3, 12, 8)
+    frames[1, :, 8:12:2, :4] = 60
+    settings = VisionReuse(threshold=255)
+    assert plan_reuse(frames, 4, settings).computed[1].tolist() == [False] * 4 + [True, False]
+    assert plan_reuse(frames, 4, settings, patch=2).computed[1].tolist() == [False] * 4 + [True, False]
+
+
 def test_the_worst_source_frame_counts():
     frames = torch.zeros(2, 2, 3, 4, 4)
     frames[1, 1] = 6.4
@@ -192,6 +209,17 @@ def test_the_worst_source_frame_counts():
     frames[1, 1], frames[1, 1, ..., ::2] = 0, 44
     assert plan_reuse(frames, 4, VisionReuse(threshold=30)).rows == 2
     assert plan_reuse(frames, 4, VisionReuse(threshold=30, texture=22)).rows == 1
+
+
+def test_the_worst_patch_of_a_unit_counts():
+    frames = torch.zeros(2, 3, 8, 8)
+    frames[1, :, 2:4, 4:6] = 8
+    assert plan_reuse(frames, 8, VisionReuse()).rows == 1
+    assert plan_reuse(frames, 8, VisionReuse(), patch=4).rows == 2
+    frames[1, :, 4:, 4:] = torch.eye(4) * 120
+    # The texture of one patch is 30 levels, that of the unit 8.
+    assert plan_reuse(frames, 8, VisionReuse(threshold=90)).rows == 1
+    assert plan_reuse(frames, 8, VisionReuse(threshold=90), patch=4).rows == 2
 
 
 def test_dilation_marks_neighbours_and_diagonals():
@@ -239,9 +267,9 @@ def test_a_plan_says_why_a_video_is_better_encoded_as_a_whole():
 @pytest.mark.parametrize(
     ("frames", "unit", "message"),
     [
-        (torch.zeros(2, 3, 8, 8), 3, "unit is 3: give the side of a patch in pixels, an even number"),
-        (torch.zeros(2, 3, 8, 8), 0, "unit is 0"),
-        (torch.zeros(2, 3, 8, 8), 2.0, "unit is 2.0"),
+        (torch.zeros(2, 3, 8, 8), 3, "a patch has side 3: give it in pixels, an even number"),
+        (torch.zeros(2, 3, 8, 8), 0, "a patch has side 0"),
+        (torch.zeros(2, 3, 8, 8), 2.0, "a patch has side 2.0"),
         (torch.zeros(2, 3, 8, 8, dtype=torch.int64), 2, "dtype torch.int64: convert them to a float dtype"),
         (torch.zeros(0, 3, 8, 8), 2, r"shape \[0, 3, 8, 8\]: give one video as"),
         (torch.zeros(3, 8, 8), 2, r"shape \[3, 8, 8\]"),
@@ -253,6 +281,14 @@ def test_a_plan_says_why_a_video_is_better_encoded_as_a_whole():
 def test_frames_that_cannot_be_compared_are_refused(frames, unit, message):
     with pytest.raises(InputError, match=message):
         plan_reuse(frames, unit, VisionReuse())
+
+
+@pytest.mark.parametrize("unit", [6, 2, 4.0])
+def test_a_unit_is_of_whole_patches(unit):
+    with pytest.raises(
+        InputError, match=f"unit is {unit}: give its side in pixels, a multiple of the patch's 4"
+    ):
+        plan_reuse(torch.zeros(2, 3, 8, 8), unit, VisionReuse(), patch=4)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), -1.0, 256.0])

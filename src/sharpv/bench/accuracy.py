@@ -19,6 +19,7 @@ from sharpv.bench.encode_once import encode_once
 from sharpv.bench.flops import PrefillFlops
 from sharpv.bench.progress import Progress
 from sharpv.bench.records import Records
+from sharpv.bench.reuse import reuse_of
 from sharpv.bench.settings import settings
 from sharpv.bench.spec import AccuracySpec
 from sharpv.bench.summary import summarise
@@ -27,7 +28,6 @@ from sharpv.config import VisionReuse
 from sharpv.errors import InputError, UnsupportedModelError
 from sharpv.hf.ask import VideoModel, build_inputs
 from sharpv.hf.attach import attach
-from sharpv.hf.families import require_family
 from sharpv.hf.reuse.encoder import Planner, Reuse
 from sharpv.methods import find_pruner, needs_attention
 from sharpv.shapesqa import Question, Sample, iterate, render_clip, take
@@ -198,9 +198,7 @@ def _reuse(loaded: VideoModel, shown: _Shown, sample: Sample) -> Reuse | None:
     """Returns what reuses patches of a clip; None where all are encoded."""
     if shown.reuse is None:
         return None
-    model = loaded.model
-    family = require_family(model.config.model_type)
-    return Reuse(model.base_model, family, shown.reuse, plan_on_clip(shown.planner, sample.name))
+    return reuse_of(loaded.model, shown.reuse, plan_on_clip(shown.planner, sample.name))
 
 
 def _encoded(

@@ -92,9 +92,7 @@ def run(
     log(f"{spec.repeats} rounds, of which {encodings} encode the clip ...")
     rounds = _rounds(loaded, spec, path, sides, encodings, log)
     # Rounds that went on with the last encoding would count it more than once.
-    given = {
-        kind: [request.ms for request in requests[:encodings]] for kind, requests in rounds.given.items()
-    }
+    given = {kind: [request.ms for request in requests[:encodings]] for kind, done in rounds.given.items()}
     summary = _summaries(loaded, card, sides, given, rounds)
     first = rounds.given[WHOLE][-1]
     return {
@@ -215,7 +213,7 @@ def _reused(
 def _line(number: int, spec: LatencySpec, rounds: _Rounds) -> str:
     parts = [f"{name} prefill {runs[-1].ms['prefill']:.0f} ms" for name, runs in rounds.runs.items()]
     towers = [
-        f"vision tower{'' if kind == WHOLE else ' with reuse'} {requests[-1].ms['vision_tower'] or 0.0:.0f} ms"
-        for kind, requests in rounds.given.items()
+        f"vision tower{'' if kind == WHOLE else ' with reuse'} {done[-1].ms['vision_tower'] or 0.0:.0f} ms"
+        for kind, done in rounds.given.items()
     ]
     return f"round {number + 1} of {spec.repeats}: {', '.join([*towers, *parts])}"

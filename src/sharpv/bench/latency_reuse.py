@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from sharpv.bench.latency_spec import LatencySpec
 from sharpv.bench.latency_summary import Round, spread
 from sharpv.bench.phases import InputSide, encode, prepare
+from sharpv.bench.reuse import reuse_of
 from sharpv.hf.ask import VideoModel
 from sharpv.hf.attach import Session
-from sharpv.hf.families import require_family
 from sharpv.hf.reuse.encoder import Reuse
 
 __all__ = ["REUSE", "WHOLE", "Side", "encode_in_turn", "kinds", "median_round", "reuse_summary"]
@@ -54,8 +54,7 @@ def _reuse(loaded: VideoModel, spec: LatencySpec, kind: str) -> Reuse | None:
     settings = spec.config.reuse
     if kind == WHOLE or settings is None:
         return None
-    model = loaded.model
-    return Reuse(model.base_model, require_family(model.config.model_type), settings)
+    return reuse_of(loaded.model, settings)
 
 
 def median_round(rounds: Sequence[Round]) -> Round:

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sharpv.config import VisionReuse
-from sharpv.core import ReusePlan
+from sharpv.config import SharpVConfig, VisionReuse
+from sharpv.core import ReusePlan, plan_reuse
 from sharpv.hf.families import require_family
 from sharpv.hf.layout import video_placeholders
-from sharpv.hf.reuse.encoder import Reuse
+from sharpv.hf.reuse.encoder import Planner, Reuse
+from sharpv.methods import find_pruner
 
-__all__ = ["RandomPatches", "reusing"]
+__all__ = ["RandomPatches", "reuse_of", "reusing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,9 @@ class RandomPatches:
     share: float
     seed: int = 0
 
-    def __call__(self, frames: Tensor, unit: int, settings: VisionReuse) -> ReusePlan:
+    def __call__(
+        self, frames: Tensor, unit: int, settings: VisionReuse, patch: int | None = None
+    ) -> ReusePlan:
         """Draws a plan; takes what `sharpv.core.plan_reuse` does. Other patches take their latest version."""
         n, height, width = len(frames), *frames.shape[-2:]
         shape = (n, (height // unit) * (width // unit))
@@ -37,6 +40,22 @@ class RandomPatches:
         computed[0] = True
         own = torch.arange(n).unsqueeze(1) * computed
         return ReusePlan(own.cummax(0).values)
+
+
+def reuse_of(model: Any, settings: VisionReuse, planner: Planner = plan_reuse) -> Reuse:
+    """Returns what reuses patches in requests of a model, outside a session.
+
+    Args:
+        model: whose tower it is.
+        settings: the rule.
+        planner: what decides in its place which patches are encoded.
+
+    Raises:
+        UnsupportedModelError: a vision tower that cannot.
+    """
+    family = require_family(model.config.model_type)
+    config = SharpVConfig(vision_reuse=settings)
+    return Reuse(model.base_model, family, config, settings, find_pruner("sharpv"), planner)
 
 
 @contextmanager

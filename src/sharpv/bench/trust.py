@@ -10,13 +10,12 @@ from torch.nn.functional import cosine_similarity
 
 from sharpv.bench.latency_spec import LatencySpec
 from sharpv.bench.phases import preprocess, read_clip
-from sharpv.bench.reuse import RandomPatches, reusing
+from sharpv.bench.reuse import RandomPatches, reuse_of, reusing
 from sharpv.config import SharpVConfig
 from sharpv.hf.ask import VideoModel
 from sharpv.hf.attach import attach
 from sharpv.hf.families import Family, require_family
 from sharpv.hf.features import encode_video
-from sharpv.hf.reuse.encoder import Reuse
 from sharpv.report import VideoReport
 
 __all__ = ["require_exact_idle", "require_exact_reuse", "require_kept", "require_kv_bytes"]
@@ -91,7 +90,7 @@ def require_exact_reuse(loaded: VideoModel, path: str, spec: LatencySpec) -> dic
     model, family = loaded.model, require_family(loaded.model.config.model_type)
     frames = min(spec.frames, FEW_FRAMES)
     inputs = preprocess(loaded, read_clip(path, frames), spec.questions)
-    reuse = Reuse(model.base_model, family, replace(spec.config.reuse, max_share=1.0), RandomPatches(1.0))
+    reuse = reuse_of(model, replace(spec.config.reuse, max_share=1.0), RandomPatches(1.0))
     dense = _features(model, family, inputs)
     with reusing(model, inputs, reuse):
         packed = _features(model, family, inputs)

@@ -63,10 +63,11 @@ class ReusePlan:
 
 @eager
 @torch.no_grad()
-def plan_reuse(frames: Tensor, unit: int, settings: VisionReuse) -> ReusePlan:
+def plan_reuse(frames: Tensor, unit: int, settings: VisionReuse, patch: int | None = None) -> ReusePlan:
     """Compares each patch of a video with its earlier encoded versions, and plans what to encode.
 
-    Levels are rounded to whole numbers first, and a patch is cut into 2x2 cells. Frame by frame:
+    Levels are rounded to whole numbers first, and a patch is cut into 2x2 cells. Where several patches are
+    encoded as one, the worst of them counts in 1 and 3, and so does the worst source frame. Frame by frame:
 
     1. Two versions of a patch are as far apart as the worst of their cells: the absolute difference of the
        cells' mean levels, mean over RGB. Noise averages out in it.
@@ -83,31 +84,33 @@ def plan_reuse(frames: Tensor, unit: int, settings: VisionReuse) -> ReusePlan:
 
     Args:
         frames: levels in 0..255 of any float dtype or uint8, `[n, 3, H, W]`, or `[n, s, 3, H, W]` where a
-            frame of the LLM holds s source frames (2 for Qwen-VL), of which the worst counts in 1 and 3.
-        unit: side in pixels, even, of what is encoded as one patch: 14 for SigLIP, 28 for Qwen2.5-VL. Pixels
-            to the right and at the bottom that fill no patch are left out, as the tower does.
+            frame of the LLM holds s source frames (2 for Qwen-VL).
+        unit: side in pixels of what is encoded as one: 14 for SigLIP, 28 for Qwen2.5-VL. Pixels to the right
+            and at the bottom that fill none are left out, as the tower does.
         settings: the rule; `max_share` and `audit` are the caller's.
+        patch: side in pixels of a patch, even: 14 for Qwen2.5-VL, whose unit holds 2x2. None: unit.
 
     Returns:
-        The plan, with f = `(H // unit) (W // unit)` patches, on the device of the frames.
+        The plan, with f = `(H // unit) (W // unit)` units, on the device of the frames.
 
     Raises:
-        InputError: a shape, dtype or unit other than these, NaN, or values out of 0..255, as pixels that are
-            still normalised.
+        InputError: a shape, dtype, unit or patch other than these, NaN, or values out of 0..255, as pixels
+            that are still normalised.
 
     Source: SharpV's own. References per patch are what video codecs call long-term references.
     """
-    video = _checked(frames, unit)
+    side = unit if patch is None else patch
+    video = _checked(frames, unit, side)
     grid = (video.shape[-2] // unit, video.shape[-1] // unit)
-    cells, pixels = _measured(video, unit, grid)
+    cells, pixels = _measured(video, grid, unit // side, side)
     n, f = cells.shape[:2]
     history = _History(cells, min(settings.window, n))
     source = torch.arange(n, device=frames.device).unsqueeze(-1).repeat(1, f)
     for t in range(1, n):
         history.add(t - 1, source[t - 1] == t - 1)
         distance, reference = history.nearest(t, settings.max_age)
-        changed = distance > floor(settings.threshold * 3 * (unit // 2) ** 2)
-        changed |= _texture(pixels, t, reference) > floor(settings.texture * 3 * unit**2)
+        changed = distance > floor(settings.threshold * 3 * (side // 2) ** 2)
+        changed |= _texture(pixels, t, reference) > floor(settings.texture * 3 * side**2)
         changed = _spread(changed.view(grid), settings.dilate).flatten()
         changed |= changed.sum() > floor(settings.full_frame * f)
         source[t] = torch.where(changed, t, reference)
@@ -137,7 +140,7 @@ class _History:
         """Returns each patch's distance to its reference, in sums of levels, and that one's frame: `[f]`."""
         filled = min(int(self.count.max()), self.window)
         frames = self.frames[:filled]
-        # The worst cell of any source frame; the channels come last.
+        # The channels come last, after the cells of all patches and source frames.
         distances = (self.versions[:filled] - self.cells[t]).abs_().sum(-1).amax(-1)
         oldest = 0 if max_age is None else max(t - max_age, 0)
         distances.masked_fill_(frames < oldest, torch.inf)
@@ -145,19 +148,25 @@ class _History:
         return distance, frames.masked_fill(distances > distance, -1).amax(0)
 
 
-def _measured(video: Tensor, unit: int, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Returns sums over cells, float32 `[n, f, 4 s, 3]`, and the levels, uint8 `[n, f, s, 3 unit^2]`."""
+def _measured(video: Tensor, grid: tuple[int, int], m: int, side: int) -> tuple[Tensor, Tensor]:
+    """Sums levels over cells, and puts them in the order of units of m x m patches.
+
+    Returns:
+        Sums, float32 `[n, f, cells, 3]`, and levels, uint8 `[n, f, s m m, 3 side^2]`.
+    """
     rows, cols = grid
     n, s = video.shape[:2]
-    cells = torch.empty(n, rows * cols, s * 4, 3, device=video.device)
-    pixels = torch.empty(n, rows * cols, s, 3 * unit**2, dtype=torch.uint8, device=video.device)
+    cells = torch.empty(n, rows * cols, s * (2 * m) ** 2, 3, device=video.device)
+    pixels = torch.empty(n, rows * cols, s * m**2, 3 * side**2, dtype=torch.uint8, device=video.device)
     for t, levels in enumerate(_levels(video)):
-        covered = levels[..., : rows * unit, : cols * unit]
+        covered = levels[..., : rows * m * side, : cols * m * side]
         # Whole numbers below 2^24: float32 adds them exactly, in any order.
-        sums = F.avg_pool2d(covered, unit // 2, divisor_override=1).view(s, 3, rows, 2, cols, 2)
-        cells[t].view(rows, cols, s, 2, 2, 3).copy_(sums.permute(2, 4, 0, 3, 5, 1))
-        patches = covered.unfold(-2, unit, unit).unfold(-2, unit, unit)
-        pixels[t].view(rows, cols, s, 3, unit, unit).copy_(patches.permute(2, 3, 0, 1, 4, 5))
+        sums = F.avg_pool2d(covered, side // 2, divisor_override=1).view(s, 3, rows, 2 * m, cols, 2 * m)
+        cells[t].view(rows, cols, s, 2 * m, 2 * m, 3).copy_(sums.permute(2, 4, 0, 3, 5, 1))
+        patches = (
+            covered.unfold(-2, side, side).unfold(-2, side, side).view(s, 3, rows, m, cols, m, side, side)
+        )
+        pixels[t].view(rows, cols, s, m, m, 3, side, side).copy_(patches.permute(2, 4, 0, 3, 5, 1, 6, 7))
     return cells, pixels
 
 
@@ -191,12 +200,12 @@ def _levels(video: Tensor) -> Iterator[Tensor]:
         yield levels.round().clamp_(0, 255)
 
 
-def _checked(frames: Tensor, unit: int) -> Tensor:
+def _checked(frames: Tensor, unit: int, side: int) -> Tensor:
     """Returns frames as `[n, s, 3, H, W]`."""
-    if type(unit) is not int or unit < 2 or unit % 2:
-        raise InputError(
-            f"unit is {unit!r}: give the side of a patch in pixels, an even number of at least 2"
-        )
+    if type(side) is not int or side < 2 or side % 2:
+        raise InputError(f"a patch has side {side!r}: give it in pixels, an even number of at least 2")
+    if type(unit) is not int or unit < side or unit % side:
+        raise InputError(f"unit is {unit!r}: give its side in pixels, a multiple of the patch's {side}")
     if not (frames.is_floating_point() or frames.dtype == torch.uint8):
         raise InputError(f"frames have dtype {frames.dtype}: convert them to a float dtype or to uint8")
     video = frames.unsqueeze(1) if frames.ndim == 4 else frames
