@@ -92,7 +92,7 @@ def run(
     log(f"{spec.repeats} rounds, of which {encodings} encode the clip ...")
     rounds = _rounds(loaded, spec, path, sides, encodings, log)
     # Rounds that went on with the last encoding would count it more than once.
-    given = {kind: [request.ms for request in requests[:encodings]] for kind, done in rounds.given.items()}
+    given = {kind: [one.ms for one in done[:encodings]] for kind, done in rounds.given.items()}
     summary = _summaries(loaded, card, sides, given, rounds)
     first = rounds.given[WHOLE][-1]
     return {
