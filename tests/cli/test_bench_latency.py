@@ -117,7 +117,7 @@ def test_vision_reuse_is_timed_beside_all_patches(model, clip):
         "planning",
         "vision tower, with reuse",
         "with reuse / all patches",
-        "sharpv+reuse  first token",
+        "sharpv+reuse",
     ):
         assert any(line.startswith(start) for line in lines), start
     assert any(line.startswith("first token without reading the clip") for line in lines)
