@@ -18,8 +18,8 @@ class ReuseAudit:
         cosine_mean: cosine of their tokens' features with reuse to those without, mean over the tokens.
         cosine_p5: its 5th percentile.
         temporal_error: mean absolute difference of their tokens' scores T.
-        kept_overlap: tokens of theirs that are kept with reuse and without, as a share of those kept by
-            either; None where no token can be dropped.
+        kept_overlap: share of their tokens that are kept without reuse that are kept with it, too; None where
+            no token can be dropped.
     """
 
     frames: int

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from transformers.vision_utils import get_vision_position_ids, get_vision_window_index
 
+import sharpv
 from sharpv.hf.families import FAMILIES
+from sharpv.hf.reuse import encoder
 from sharpv.hf.reuse.supported import REUSABLE, reusable_tower
 from tests.hf.conftest import clip
 from tests.hf.test_reuse_packing import all_own, attend_to, cosines, random_source
@@ -224,9 +226,21 @@ def test_rows_of_the_processor_are_read_as_the_frames_that_it_was_given(model, p
         levels = (video * std + mean) * 255
         expected = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
         torch.testing.assert_close(levels.flatten(0, 1), expected, rtol=0, atol=1e-2)
-    assert [tuple(side // way.unit(tower) for side in size) for size in sizes] == [
+    assert [tuple(side // way.sides(tower)[0] for side in size) for size in sizes] == [
         (height // 2, width // 2) for _, height, width in inputs["video_grid_thw"].tolist()
     ]
+
+
+@families(["qwen2_5_vl"])
+def test_patches_are_compared_one_by_one(model, make_inputs, monkeypatch):
+    """What changes in one of the four of a token is not diluted by the others."""
+    seen = []
+    plan = encoder.plan_reuse
+    monkeypatch.setattr(encoder, "plan_reuse", lambda *given: seen.append(given) or plan(*given))
+    with sharpv.attach(model, sharpv.SharpVConfig(vision_reuse="balanced")):
+        model.generate(**make_inputs([clip()]), max_new_tokens=1)
+    (_, unit, _, patch), *_ = seen
+    assert (unit, patch) == (28, 14)
 
 
 @families(["qwen2_vl", "qwen2_5_vl"])

@@ -311,6 +311,13 @@ def test_another_tower_is_refused(model, monkeypatch):
 
 
 @families(["llava_onevision"])
+def test_patches_of_an_odd_side_are_refused(model, monkeypatch):
+    monkeypatch.setattr(model.base_model.vision_tower.config, "patch_size", 15)
+    with pytest.raises(sharpv.UnsupportedModelError, match="with patches of 15 pixels, which cannot be cut"):
+        sharpv.attach(model, Config(vision_reuse="balanced"))
+
+
+@families(["llava_onevision"])
 def test_methods_that_look_at_the_towers_attention_are_refused(model, inputs):
     state = state_of(model)
     config = Config(vision_reuse="balanced", **STAGE_1)

@@ -153,7 +153,7 @@ class Session:
         self._busy.release()
 
     def expect(self, layouts: Sequence[VideoLayout]) -> None:
-        """Says which videos the encoder will be given in the request of this thread."""
+        """Says which videos the encoder will be given in the request of this thread; none after it."""
         if self.reuse is not None:
             self.reuse.expect(layouts)
 

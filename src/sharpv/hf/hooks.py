@@ -91,8 +91,7 @@ class Hooks:
         self.forget_pass()
         self.attention = None
         self.took = False
-        if self.session.reuse is not None:
-            self.session.reuse.forget()
+        self.session.expect(())
 
     def forget_pass(self) -> None:
         """Leaves nothing of a pass of the decoder."""

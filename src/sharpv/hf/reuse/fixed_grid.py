@@ -31,10 +31,11 @@ class FixedGrid:
     normalization: Normalization
     class_token: bool = False
 
-    def unit(self, tower: Any) -> int:
-        """Returns the side, in pixels, of what is computed or reused as one."""
+    def sides(self, tower: Any) -> tuple[int, int]:
+        """Returns the sides, in pixels, of what is computed or reused as one, and of a patch: the same."""
         size = tower.config.patch_size
-        return size if isinstance(size, int) else size[0]
+        size = size if isinstance(size, int) else size[0]
+        return size, size
 
     def frames(self, tower: Any, call: Mapping[str, Any], layouts: Sequence[VideoLayout]) -> list[Tensor]:
         """Returns the frames of each video as the tower is given them, `[n, 3, H, W]`.
@@ -44,8 +45,24 @@ class FixedGrid:
             call: arguments of the encoder.
             layouts: the videos, in order.
         """
-        pixels = call["pixel_values_videos"] if "pixel_values_videos" in call else call["pixel_values"]
+        pixels = call[_pixels(call)]
         return list(pixels.flatten(0, -4).split([layout.frames for layout in layouts]))
+
+    def part(
+        self, call: Mapping[str, Any], layouts: Sequence[VideoLayout], number: int, frames: Sequence[int]
+    ) -> dict[str, Any]:
+        """Returns the arguments of the encoder for some frames of one video.
+
+        Args:
+            call: arguments for all videos.
+            layouts: the videos, in order.
+            number: of the video.
+            frames: numbers of its frames.
+        """
+        name = _pixels(call)
+        start = sum(layout.frames for layout in layouts[:number])
+        pixels = call[name].flatten(0, -4)[[start + frame for frame in frames]]
+        return {**call, name: pixels.unsqueeze(0) if call[name].dim() == 5 else pixels}
 
     def attention_modules(self, tower: Any) -> list[nn.Module]:
         """Returns the attention of each layer."""
@@ -81,6 +98,11 @@ class FixedGrid:
             hooks.enter_context(tower.embeddings.register_forward_hook(keep_computed))
             hooks.enter_context(tower.register_forward_hook(spread))
             yield
+
+
+def _pixels(call: Mapping[str, Any]) -> str:
+    """Returns the name of the frames among the arguments of an encoder, of videos or of images."""
+    return "pixel_values_videos" if "pixel_values_videos" in call else "pixel_values"
 
 
 class _Layers(Sequence[Tensor | None]):

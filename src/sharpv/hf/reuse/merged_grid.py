@@ -31,9 +31,10 @@ class MergedGrid:
 
     normalization: Normalization
 
-    def unit(self, tower: Any) -> int:
-        """Returns the side, in pixels, of what is computed or reused as one: the patches of a token."""
-        return tower.config.patch_size * tower.spatial_merge_size
+    def sides(self, tower: Any) -> tuple[int, int]:
+        """Returns the sides, in pixels, of what is computed or reused as one, a token, and of a patch."""
+        patch = tower.config.patch_size
+        return patch * tower.spatial_merge_size, patch
 
     def frames(self, tower: Any, call: Mapping[str, Any], layouts: Sequence[VideoLayout]) -> list[Tensor]:
         """Returns the frames of each video as the tower is given them, `[n, source frames, 3, H, W]`.
@@ -53,6 +54,24 @@ class MergedGrid:
             .reshape(n, -1, 3, height * patch, width * patch)
             for video, (n, height, width) in zip(videos, sizes, strict=True)
         ]
+
+    def part(
+        self, call: Mapping[str, Any], layouts: Sequence[VideoLayout], number: int, frames: Sequence[int]
+    ) -> dict[str, Any]:
+        """Returns the arguments of the encoder for some frames of one video.
+
+        Args:
+            call: arguments for all videos.
+            layouts: the videos, in order.
+            number: of the video.
+            frames: numbers of its frames.
+        """
+        sizes = call["video_grid_thw"]
+        video = call["pixel_values_videos"].split(sizes.prod(1).tolist())[number]
+        rows = video.unflatten(0, (int(sizes[number, 0]), -1))[list(frames)].flatten(0, 1)
+        size = sizes[number : number + 1].clone()
+        size[0, 0] = len(frames)
+        return {**call, "pixel_values_videos": rows, "video_grid_thw": size}
 
     def attention_modules(self, tower: Any) -> list[nn.Module]:
         """Returns the attention of each layer."""

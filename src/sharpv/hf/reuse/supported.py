@@ -60,4 +60,11 @@ def reusable_tower(base: PreTrainedModel, family: Family) -> tuple[Any, FixedGri
             f"got vision_reuse for a {family.name} with a tower of type {kind!r}; towers of type "
             f"{', '.join(sorted(_TOWERS))} reuse patches: set vision_reuse=None"
         )
-    return tower, _TOWERS[kind]
+    way = _TOWERS[kind]
+    _, patch = way.sides(tower)
+    if patch % 2:
+        raise UnsupportedModelError(
+            f"got vision_reuse for a {family.name} with patches of {patch} pixels, which cannot be cut into "
+            "2x2 cells to compare: set vision_reuse=None"
+        )
+    return tower, way
