@@ -96,6 +96,17 @@ def test_the_json_of_reuse_says_what_follows_from_the_patches():
     assert [getattr(UNPLANNED, name) for name in names] == [0, 0, 1.0, 0]
 
 
+@pytest.mark.parametrize(
+    ("reuses", "patches"),
+    [((REUSE,), (8, 5)), ((REUSE, REUSE), (16, 10))]
+    + [(reuses, (None, None)) for reuses in ((), (None,), (UNPLANNED,), (REUSE, None), (REUSE, UNPLANNED))],
+)
+def test_patches_of_a_request_are_counted_where_all_were_planned(reuses, patches):
+    videos = tuple(dataclasses.replace(VIDEO, reuse=reuse) for reuse in reuses)
+    report = dataclasses.replace(FULL, videos=videos)
+    assert (report.patches_total, report.patches_encoded) == patches
+
+
 def test_where_tokens_stand_in_the_picture_survives_json():
     report = dataclasses.replace(FULL, videos=(PLACED,))
     assert Report.from_json(report.to_json()) == report

@@ -188,6 +188,22 @@ class Report:
         return sum(video.tokens_kept for video in self.videos)
 
     @property
+    def patches_total(self) -> int | None:
+        """Patches of all videos; None unless stage 0 planned which of them to encode."""
+        return sum(reuse.rows_total for reuse in self._planned) or None
+
+    @property
+    def patches_encoded(self) -> int | None:
+        """Those that the vision tower encoded; None as `patches_total`."""
+        return sum(reuse.rows_computed for reuse in self._planned) or None
+
+    @property
+    def _planned(self) -> list[ReuseReport]:
+        """What stage 0 did with each video; empty unless it planned all of them."""
+        planned = [video.reuse for video in self.videos if video.reuse is not None and video.reuse.computed]
+        return planned if len(planned) == len(self.videos) else []
+
+    @property
     def layer_share(self) -> float | None:
         """Share of the visual tokens that a decoder layer read, mean over the layers; None without a video.
 

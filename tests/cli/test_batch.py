@@ -93,6 +93,18 @@ def test_lines_say_what_ask_says(whole, manifest, model):
     assert "7.mp4" in whole["r7"]["error"]
 
 
+def test_lines_say_what_the_vision_tower_encoded(whole, manifest, model, tmp_path):
+    assert {(line["patches"], line["patches_encoded"]) for line in whole.values()} == {(None, None)}
+    (tmp_path / "rows.csv").write_text(f"id,video,question\na,{manifest.parent / 'clips/0.mp4'},What?\n")
+    options = ("-m", model, *SHORT, "--vision-reuse", "balanced")
+    run("batch", tmp_path / "rows.csv", "-o", tmp_path / "out.jsonl", *options)
+    (line,) = read(tmp_path / "out.jsonl")
+    asked = json.loads(run("ask", manifest.parent / "clips/0.mp4", "What?", *options, "--json").stdout)
+    (video,) = asked["report"]["videos"]
+    assert (line["patches"], line["patches_encoded"]) == (6 * 64, video["reuse"]["rows_computed"])
+    assert line["patches_encoded"] < line["patches"]
+
+
 def test_times_of_every_phase(whole, manifest):
     line = read(manifest.parent / "whole.jsonl")[0]
     assert set(line["milliseconds"]) == {"read", "vision", "scoring", "prefill", "decode"}

@@ -46,6 +46,9 @@ def check_same(found, expected):
     assert found.sharpv["video_tokens_kept"] == report.tokens_kept
     assert found.sharpv["layers_dropped"] == sum(any(layer.dropped) for layer in report.layers)
     assert found.sharpv["cache_bytes"] == report.cache_bytes
+    patches = found.sharpv["patches"], found.sharpv["patches_encoded"]
+    assert patches == (report.patches_total, report.patches_encoded)
+    assert (patches == (None, None)) == (report.config.vision_reuse is None)
 
 
 def test_a_data_url_is_answered_as_ask_answers_it(server, clip, asked):
