@@ -15,7 +15,7 @@ REUSE = ReuseReport(
     computed=((True,) * 1200, (True,) * 60 + (False,) * 1140), grid=(30, 40), plan_milliseconds=9.0
 )
 AUDIT = ReuseAudit(frames=2, cosine_mean=0.9912, cosine_p5=0.9618, temporal_error=0.01, kept_overlap=0.974)
-ENCODED = "1,260 of 2,400 patches encoded (52%), 1 frame in full"
+ENCODED = "1,260 of 2,400 patches encoded (52%), 1 frame in full, plan in 9 ms"
 
 
 def of(*reuses):
@@ -46,7 +46,7 @@ def of(*reuses):
                 ),
             ),
             [
-                "vision tower: 2 of 4 patches encoded (50%), 0 frames in full; "
+                "vision tower: 2 of 4 patches encoded (50%), 0 frames in full, plan in 9 ms; "
                 "audit of 1 frame: cosine 0.991, 5th percentile 0.962"
             ],
         ),

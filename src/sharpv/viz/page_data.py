@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sharpv._plain import Mask
 from sharpv.config import SharpVConfig
+from sharpv.report import ReuseReport
 from sharpv.viz.inspection import Inspection, Run
 from sharpv.viz.webp import webp_pictures
 
@@ -69,14 +71,22 @@ def page_data(inspection: Inspection, cuts: tuple[int, ...]) -> dict[str, Any]:
         "config": short_config(live_config(inspection)),
         "defaults": short_config(SharpVConfig()),
         "command": " ".join(map(_shell_word, inspection.command)),
+        **_encoded(video.reuse),
     }
+
+
+def _encoded(reuse: ReuseReport | None) -> dict[str, Any]:
+    """Returns which patches the vision tower encoded, by the grid of a frame; nothing where all were."""
+    if reuse is None or reuse.grid is None:
+        return {}
+    return {"encoded": {"grid": reuse.grid, "computed": _mask(reuse.computed)}}
 
 
 def _run(run: Run) -> dict[str, Any]:
     row = run.video.row
     return {
         "live": run.name == LIVE,
-        "kept": _base64(np.packbits(np.array(run.kept, dtype=np.bool_)).tobytes()),
+        "kept": _mask(run.kept),
         "promptTokens": run.report.prompt_tokens_kept[row],
         "memoryThreshold": run.report.config.memory_threshold,
         "layers": [
@@ -96,6 +106,10 @@ def _shell_word(word: str) -> str:
 
 def _escapes(sign: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in sign.encode("utf-8", "surrogateescape"))
+
+
+def _mask(values: Mask) -> str:
+    return _base64(np.packbits(np.array(values, dtype=np.bool_)).tobytes())
 
 
 def _floats(values: ArrayLike) -> str:
