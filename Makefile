@@ -8,7 +8,7 @@ LMMS := .venv-lmms
 RAY := .venv-ray
 PYTEST_FLAGS ?=
 # What others build on is typed strictly; the rest is typed, too, but talks to libraries that are not.
-STRICT := $(addprefix src/sharpv/,core methods config.py report.py errors.py _compat.py)
+STRICT := $(addprefix src/sharpv/,core methods config.py report.py reuse_report.py errors.py _compat.py _plain.py)
 
 .PHONY: demo test check supported oldest test-vllm test-lmms test-ray clean
 

@@ -52,6 +52,9 @@ def check_same(found, expected):
     assert found.sharpv["video_tokens_kept"] == report.tokens_kept
     assert found.sharpv["layers_dropped"] == sum(any(layer.dropped) for layer in report.layers)
     assert found.sharpv["cache_bytes"] == report.cache_bytes
+    patches = found.sharpv["patches"], found.sharpv["patches_encoded"]
+    assert patches == (report.patches_total, report.patches_encoded)
+    assert (patches == (None, None)) == (report.config.vision_reuse is None)
 
 
 def test_a_data_url_is_answered_as_ask_answers_it(server, clip, asked):
@@ -86,6 +89,7 @@ def test_so_is_an_uploaded_clip_until_it_is_deleted(server, clip, asked):
         ({"retention": 0.12, "memory_threshold": None}, {}),
         ({"threshold": 1.2, "coverage": 0.5, "min_tokens_per_frame": 2}, {}),
         ({"retention": 1.0, "memory_threshold": None}, {}),
+        ({"vision_reuse": "safe"}, {}),
         ({"retention": 0.25, "memory_threshold": 2.0}, {"method": "vidcom2", "frames": 4}),
     ],
 )

@@ -77,8 +77,8 @@ Ablations = Annotated[
     list[str] | None,
     typer.Option(
         "--ablation",
-        help="SharpV with one part changed, repeatable: tokens, counts, w, M, K or coverage; instead of "
-        "conditions.",
+        help="SharpV with one part changed, repeatable: tokens, counts, w, M, K, coverage or reuse "
+        "(of the vision tower's patches); instead of conditions.",
     ),
 ]
 Budgets = Annotated[

@@ -168,12 +168,13 @@ def _sendable(kind: Any) -> Any:
     return kind
 
 
-class Options(asked_like(SharpVConfig, "images_as_frames")):  # type: ignore[misc]
+class Options(asked_like(SharpVConfig, "images_as_frames", "vision_reuse")):  # type: ignore[misc]
     """What SharpV keeps for this request, where it differs from the server's: fields of SharpVConfig."""
 
     method: Short = "sharpv"
     frames: int = Field(32, ge=1, description="Frames of each video, evenly spread.")
     fps: float = Field(1.0, gt=0, description="Frames per second, instead of frames.")
+    vision_reuse: Literal["balanced", "safe"] | None = None
 
 
 class VideoReading(Asked):

@@ -22,7 +22,7 @@ def model_args(command):
 
 
 def test_the_settings_reach_the_plug_in(tmp_path):
-    config = SharpVConfig(threshold=1.5, memory_threshold=None)
+    config = SharpVConfig(threshold=1.5, memory_threshold=None, vision_reuse="safe")
     command = eval_command("toy:default", "mvbench", config, frames=8, output=tmp_path, dtype="float32")
     given = model_args(command)
     assert (given["base"], given["max_frames_num"], given["dtype"]) == ("llava_hf", "8", "float32")
@@ -71,6 +71,12 @@ def test_what_lmms_eval_could_not_run_is_refused(tmp_path, kind, given, error, n
 def test_a_path_that_lmms_eval_would_split_is_refused(tmp_path):
     with pytest.raises(InputError, match="a,b': lmms-eval would split it"):
         eval_command(str(tmp_path / "a,b"), "mvbench", None, frames=8, output=tmp_path)
+
+
+def test_reuse_that_has_no_name_does_not_fit_into_model_args(tmp_path):
+    config = SharpVConfig(vision_reuse={"threshold": 8})
+    with pytest.raises(InputError, match=r"threshold': 8\.0\}: .*model_args take 'balanced' or 'safe' only"):
+        eval_command("toy:default", "mvbench", config, frames=8, output=tmp_path)
 
 
 def test_results_of_an_earlier_run_are_not_taken_for_those_of_a_failed_one(tmp_path):

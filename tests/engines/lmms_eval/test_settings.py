@@ -8,8 +8,8 @@ from sharpv.engines.lmms_eval.settings import Settings
 
 def test_options_are_fields_of_the_configuration():
     assert Settings.from_options({}) == Settings(True, "sharpv", SharpVConfig())
-    options = {"method": "vidcom2", "retention": 0.25, "memory_threshold": "None"}
-    expected = SharpVConfig(retention=0.25, memory_threshold=None)
+    options = {"method": "vidcom2", "retention": 0.25, "memory_threshold": "None", "vision_reuse": "safe"}
+    expected = SharpVConfig(retention=0.25, memory_threshold=None, vision_reuse="safe")
     assert Settings.from_options(options) == Settings(True, "vidcom2", expected)
 
 

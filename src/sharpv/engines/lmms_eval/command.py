@@ -65,8 +65,8 @@ def eval_command(
         extra: more arguments for lmms-eval.
 
     Raises:
-        InputError: there is no such model, its base cannot set the dtype, or an option of lmms-eval's is set
-            already.
+        InputError: there is no such model, its base cannot set the dtype, the configuration holds more than
+            model_args can say, or an option of lmms-eval's is set already.
         UnsupportedModelError: no base is known for the model.
     """
     name = _base(model)
@@ -80,7 +80,13 @@ def eval_command(
     if config is None:
         arguments[f"{PREFIX}enabled"] = False
     else:
-        values = config.to_dict() | ({"images_as_frames": True} if base.shows_images else {})
+        reuse = config.reuse and config.reuse.shorthand
+        if isinstance(reuse, dict):
+            raise InputError(
+                f"got vision_reuse={reuse}: lmms-eval's model_args take 'balanced' or 'safe' only"
+            )
+        values = config.to_dict() | {"vision_reuse": reuse}
+        values |= {"images_as_frames": True} if base.shows_images else {}
         arguments |= {f"{PREFIX}{field}": value for field, value in ({"method": method} | values).items()}
     line = [sys.executable, "-m", "lmms_eval", "--model", "sharpv"]
     line += ["--model_args", ",".join(f"{field}={value}" for field, value in arguments.items())]
