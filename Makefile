@@ -34,6 +34,7 @@ check: $(VENV)/.installed
 	$(BIN)/python docs/check.py
 	$(BIN)/python docs/performance.py --check
 	$(BIN)/python docs/results.py --check
+	$(BIN)/python docs/reuse.py --check
 
 # After `make test`: docs/supported.md says what its tests found.
 supported: $(VENV)/.installed

@@ -109,6 +109,7 @@ def test_a_packed_pass_that_is_not_the_tower_is_not_timed(clip, monkeypatch):  #
 def test_in_half_precision_the_cosine_decides(clip):  # noqa: F811
     loaded = tiny()
     loaded.model.to(torch.bfloat16)
+    loaded.model.model.image_newline.data.zero_()
     processor = loaded.processor.video_processor
     reuse = VisionReuse(image_mean=tuple(processor.image_mean), image_std=tuple(processor.image_std))
     checked = run(loaded, small(repeats=1, config=replace(REUSING, vision_reuse=reuse)), clip)["checked"]

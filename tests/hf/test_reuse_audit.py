@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -87,6 +88,19 @@ def test_an_audit_changes_nothing_else(model, make_inputs):
             assert [audit is not None for audit in audits] == [reuse.audit > 0] * 2
     assert same_output(*outputs)
     assert kept[0] == kept[1]
+
+
+@families(SUPPORTED)
+def test_each_video_of_a_batch_is_audited_as_alone(model, make_inputs):
+    clips, audits = [clip(0), np.roll(clip(1), 40, axis=1)], []
+    for rows in ([[clips[0]], [clips[1]]], [[clips[0]]], [[clips[1]]]):
+        with sharpv.attach(model, Config(vision_reuse=AUDITED, **STAGE_1)) as session:
+            model.generate(**make_inputs(*rows), **GREEDY)
+            audits += [video.reuse.audit for video in session.report.videos]
+    assert audits[0] != audits[1]
+    for together, alone in zip(audits[:2], audits[2:], strict=True):
+        assert together.cosine_mean == pytest.approx(alone.cosine_mean, abs=1e-5)
+        assert together.temporal_error == pytest.approx(alone.temporal_error, abs=1e-4)
 
 
 @families(SUPPORTED)

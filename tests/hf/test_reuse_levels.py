@@ -41,7 +41,8 @@ def test_in_half_precision_the_usual_one_is_taken_within_the_range(by):
         pixels = normalized(levels(), by).to(dtype)
         assert find_normalization(pixels, by, None) == by
         assert (by.levels(pixels) - levels()).abs().max() < 2.5
-    assert find_normalization(normalized(levels(), CLIP).bfloat16(), HALF, None) is None
+    for part in (levels(), levels() * 0, levels() * 0 + 255):
+        assert find_normalization(normalized(part, CLIP).bfloat16(), HALF, None) is None
 
 
 def test_what_the_user_says_is_checked_by_the_range_alone():

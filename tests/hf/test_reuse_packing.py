@@ -1,6 +1,7 @@
 """The packed sequence, and packed passes against one that composes keys and values by hand."""
 
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,9 +9,10 @@ import torch
 from torch import Tensor
 
 from sharpv.hf.families import FAMILIES
+from sharpv.hf.reuse import packed_attention
 from sharpv.hf.reuse.fixed_grid import with_class_rows
 from sharpv.hf.reuse.packing import pack
-from sharpv.hf.reuse.supported import reusable_tower
+from sharpv.hf.reuse.supported import REUSABLE, reusable_tower
 
 FIXED = ("internvl", "llava_next_video", "llava_onevision", "video_llava")
 
@@ -159,9 +161,29 @@ def by_hand(tower: Any, pixels: Tensor, source: Tensor) -> list[Tensor]:
     return [*whole, after(whole[-1])]
 
 
+@pytest.fixture
+def choosy(model) -> Iterator[None]:
+    """Attention far from uniform, which random weights of a new model give."""
+    _, way = reusable_tower(model.base_model, FAMILIES[model.config.model_type])
+    tower = model.base_model.get_submodule(REUSABLE[model.config.model_type])
+    weights = [
+        layer.weight
+        for module in way.attention_modules(tower)
+        for layer in (getattr(module, name, None) for name in ("qkv", "q_proj", "k_proj"))
+        if layer is not None
+    ]
+    before = [weight.detach().clone() for weight in weights]
+    for weight in weights:
+        weight.data.mul_(8)
+    yield
+    for weight, value in zip(weights, before, strict=True):
+        weight.data.copy_(value)
+
+
 @families(FIXED)
 @pytest.mark.parametrize("kernel", ["sdpa", "eager"])
 @pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.usefixtures("choosy")
 def test_a_packed_pass_is_the_definition(model, kernel, seed):
     model.set_attn_implementation(kernel)
     tower, way = reusable_tower(model.base_model, FAMILIES[model.config.model_type])
@@ -175,11 +197,11 @@ def test_a_packed_pass_is_the_definition(model, kernel, seed):
     assert len(found) == len(expected) == len(dense) == len(parts_of(tower)[1]) + 2
     for one, other, whole in zip(found, expected, dense, strict=True):
         assert one.shape == whole.shape
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=5e-5)
     assert float((found[-1] - dense[-1]).abs().max()) > 0.01
     # The definition itself, where everything is computed.
     torch.testing.assert_close(
-        by_hand(tower, pixels, rows * 0 + all_own(6, 1))[-1], dense[-1], rtol=1e-4, atol=1e-5
+        by_hand(tower, pixels, rows * 0 + all_own(6, 1))[-1], dense[-1], rtol=1e-4, atol=5e-5
     )
 
 
@@ -224,6 +246,7 @@ def test_a_static_clip_costs_one_frame(model):
     with way.packed(tower, {}, [torch.zeros(5, 64, dtype=torch.long)]):
         found = encode(tower, frame.expand(5, -1, -1, -1))
     hook.remove()
+    assert packed_attention._RUNNING.get() is None
     assert seen == [torch.Size([1, 64 + way.class_token, 32])]
     dense = encode(tower, frame)
     for one, other in zip(found, dense, strict=True):

@@ -14,7 +14,9 @@ from sharpv.hf.families import FAMILIES
 from sharpv.hf.reuse import encoder
 from sharpv.hf.reuse.supported import REUSABLE, reusable_tower
 from tests.hf.conftest import clip
-from tests.hf.test_reuse_packing import all_own, attend_to, cosines, random_source
+from tests.hf.test_reuse_packing import all_own, attend_to, choosy, cosines, random_source
+
+__all__ = ["choosy"]
 
 QWEN = sorted(name for name in REUSABLE if name.startswith("qwen"))
 GRIDS = [[6, 12, 16], [4, 8, 12]]
@@ -123,6 +125,7 @@ def spread(rows: Tensor, plans: list[Tensor]) -> Tensor:
 @families(QWEN)
 @pytest.mark.parametrize("kernel", ["sdpa", "eager"])
 @pytest.mark.parametrize("seed", [0, 10])
+@pytest.mark.usefixtures("choosy")
 def test_a_packed_pass_is_the_definition(model, kernel, seed):
     model.set_attn_implementation(kernel)
     tower, way = tower_of(model)
@@ -134,11 +137,11 @@ def test_a_packed_pass_is_the_definition(model, kernel, seed):
     assert len(found) == len(expected) == len(dense)
     for one, other, whole in zip(found, expected, dense, strict=True):
         assert one.shape == whole.shape
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=5e-5)
         assert float((one - whole).abs().max()) > 1e-3
     own = [all_own(n, tokens) for (n, _, _), tokens in zip(GRIDS, TOKENS, strict=True)]
     for one, other in zip(by_hand(tower, call, own), dense, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=5e-5)
 
 
 @families(QWEN)

@@ -19,6 +19,7 @@ from sharpv.hf.features import encode_video
 from sharpv.hf.reuse.supported import REUSABLE, reusable_tower
 from sharpv.tiny.random import RANDOM_MODELS
 from tests.hf.conftest import GREEDY, Config, clip, distance, forward_loop, same_output, second_turn
+from tests.hf.test_attention import later_turn
 from tests.hf.test_session import state_of
 
 SUPPORTED = sorted(REUSABLE)
@@ -115,8 +116,10 @@ def test_a_detached_model_is_as_it_was(model, inputs, ending, monkeypatch):
 
 
 @families(SUPPORTED)
-def test_above_the_share_the_encoder_is_the_original(model, batch):
+def test_above_the_share_the_encoder_is_the_original(model, batch, monkeypatch):
     expected, _ = run(model, batch, None)
+    _, way = reusable_tower(model.base_model, FAMILIES[model.config.model_type])
+    monkeypatch.setattr(type(way), "packed", None)
     found, session = run(model, batch, VisionReuse(max_share=1e-6))
     assert same_output(found, expected)
     for video in session.report.videos:
@@ -152,9 +155,10 @@ def test_videos_of_a_batch_are_each_as_alone(model, make_inputs):
 
 
 @families(SUPPORTED)
-def test_as_many_tokens_come_out(model, batch):
+@pytest.mark.parametrize("threshold", [-1.0, None], ids=["stage 2", "both stages off"])
+def test_as_many_tokens_come_out(model, batch, threshold):
     """And fewer patches go in."""
-    keep_all = {"retention": 1.0, "memory_threshold": -1.0}
+    keep_all = {"retention": 1.0, "memory_threshold": threshold}
     expected, before = run(model, batch, None, **keep_all)
     found, session = run(model, batch, REUSING, **keep_all)
     assert session.report.prompt_tokens_kept == before.report.prompt_tokens_kept
@@ -203,6 +207,15 @@ def test_methods_and_later_turns(model, processor, inputs):
     torch.testing.assert_close(second.logits[0], fed, rtol=1e-3, atol=1e-4)
 
 
+@families(["llava_onevision", "qwen2_5_vl"])
+def test_a_later_turn_with_a_video_of_its_own(model, make_inputs):
+    with sharpv.attach(model, Config(vision_reuse=REUSING, **STAGE_1)) as session:
+        later_turn(model, make_inputs, 2)
+    first, second = ([video.reuse for video in report.videos] for report in session.reports)
+    assert all(0 < reuse.share < 1 and reuse.fallback is None for reuse in first + second)
+    assert len(first) == len(second) == 2
+
+
 @families(["llava_onevision", "video_llava"])
 def test_images_and_other_callers_get_the_original(model, processor, inputs):
     image = processor.apply_chat_template(
@@ -217,6 +230,12 @@ def test_images_and_other_callers_get_the_original(model, processor, inputs):
         assert same_output(model.generate(**picture, **GREEDY), expected)
         assert torch.equal(encoded(model, family, inputs), dense)
         assert session.report.videos == ()
+        model.generate(**inputs, **GREEDY)
+        assert session.report.videos[0].reuse.share < 1
+        assert torch.equal(encoded(model, family, inputs), dense)
+        with torch.no_grad():
+            model(**inputs)
+        assert torch.equal(encoded(model, family, inputs), dense)
 
 
 def encoded(model: Any, family: Any, inputs: dict[str, Any]) -> torch.Tensor:

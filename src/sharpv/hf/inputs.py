@@ -95,10 +95,11 @@ def prune_inputs(
         prompts. A request without video is returned as it is.
 
     Raises:
-        UnsupportedModelError: a model of an unknown family.
+        UnsupportedModelError: a model of an unknown family, or `vision_reuse` for one whose vision tower
+            reuses no patches.
         InputError: an unknown method, one that acts inside the LLM, one that cannot follow the configuration,
-            or one that needs the attention of a vision tower that is not read; inputs that do not add up, or
-            features that are not finite; and by `generate()`, when its
+            or one that needs the attention of a vision tower that is not read or that reuses patches; inputs
+            that do not add up, or features that are not finite; and by `generate()`, when its
             beams have used the result up: prune the inputs again for another call.
         ValueError: a retention outside its range, or beside a threshold.
     """

@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 Planner = Callable[[Tensor, int, VisionReuse, int], ReusePlan]
 """What decides which patches are encoded, with the arguments of `sharpv.core.plan_reuse`."""
 
+IN_TRAINING = "the vision tower is in training"
 UNKNOWN_LEVELS = (
     "no known normalisation makes levels of 0..255 of the pixels, whole ones if they are float32: say what "
     "the processor does by VisionReuse(image_mean=..., image_std=...)"
@@ -160,9 +161,8 @@ class Reuse:
                 return encode(*args, **given)
             call = signature.bind_partial(*args, **given).arguments
             call |= call.pop("kwargs", {})
-            hindrance = self._hindrance(call)
-            if hindrance is not None:
-                self.videos = (Encoded(None, hindrance),) * len(self._expected)
+            if self.tower.training:
+                self.videos = (Encoded(None, IN_TRAINING),) * len(self._expected)
                 return encode(*args, **given)
             videos = self.way.frames(self.tower, call, self._expected)
             self.videos = tuple(map(self._plan, videos))
@@ -207,14 +207,6 @@ class Reuse:
                 video = replace(video, audit=found)
             audited.append(video)
         self.videos = tuple(audited)
-
-    def _hindrance(self, call: Mapping[str, Any]) -> str | None:
-        """Returns why the call must have the original encoder; None where it need not."""
-        if self.tower.training:
-            return "the vision tower is in training"
-        if call.get("output_attentions"):
-            return "the attention of the vision tower was asked for"
-        return None
 
     @torch.no_grad()
     def _plan(self, frames: Tensor) -> Encoded:
