@@ -8,7 +8,7 @@ LMMS := .venv-lmms
 RAY := .venv-ray
 PYTEST_FLAGS ?=
 # What others build on is typed strictly; the rest is typed, too, but talks to libraries that are not.
-STRICT := $(addprefix src/sharpv/,core methods config.py report.py errors.py _compat.py)
+STRICT := $(addprefix src/sharpv/,core methods config.py report.py reuse_report.py errors.py _compat.py _plain.py)
 
 .PHONY: demo test check supported oldest test-vllm test-lmms test-ray clean
 
@@ -34,6 +34,7 @@ check: $(VENV)/.installed
 	$(BIN)/python docs/check.py
 	$(BIN)/python docs/performance.py --check
 	$(BIN)/python docs/results.py --check
+	$(BIN)/python docs/reuse.py --check
 
 # After `make test`: docs/supported.md says what its tests found.
 supported: $(VENV)/.installed
@@ -72,7 +73,7 @@ test-vllm: $(VLLM)/.installed
 $(LMMS)/.installed: pyproject.toml
 	test -x $(LMMS)/bin/python || $(PYTHON) -m venv $(LMMS)
 	$(LMMS)/bin/python -m pip install --quiet --upgrade pip
-	$(LMMS)/bin/python -m pip install --quiet --editable ".[eval]" "lmms-eval==0.7.3" "pytest>=8.3"
+	$(LMMS)/bin/python -m pip install --quiet --editable ".[eval,serve]" "lmms-eval==0.7.3" "pytest>=8.3"
 	touch $@
 
 # The plug-in in real lmms-eval, on clips, tasks and toys that the tests write.

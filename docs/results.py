@@ -24,9 +24,9 @@ from sharpv.cli.contest_show import (
     CONDITION,
     COST,
     METHOD,
-    STAGE_2,
     TOKENS,
     Columns,
+    besides,
     budget,
     families_table,
     markdown,
@@ -153,8 +153,7 @@ def conditions_part(name: str, *conditions: str) -> str:
     """`conditions NAME a@12% b@12%`: these in this order after dense; without any, all there are."""
     contest = Contest.read(name)
     rows = [contest.dense, *map(contest.row, conditions)] if conditions else contest.rows
-    later = STAGE_2 if any(row.layers_out is not None for row in rows) else ()
-    return below(contest, rows, table_of(rows, (*CONDITION, *TOKENS, *ACCURACY, *later)))
+    return below(contest, rows, table_of(rows, (*CONDITION, *TOKENS, *ACCURACY, *besides(rows))))
 
 
 def about_part(name: str) -> str:

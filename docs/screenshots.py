@@ -22,6 +22,8 @@ WIDTH, HEIGHT = 1400, 1560
 SIDE = 256
 # A frame on which the methods differ: the first after a cut.
 COMPARED = 14
+# A frame of which a part was encoded.
+REUSING = 20
 
 
 def inspect(clip: str, output: str, *options: str) -> Path:
@@ -30,10 +32,11 @@ def inspect(clip: str, output: str, *options: str) -> Path:
     return Path(output)
 
 
-def take(browser: Browser, page: Path, target: Path, theme: str, frame: int) -> None:
-    """Photographs the upper part of a page at one of its frames, from 1, in few colours."""
+def take(browser: Browser, page: Path, target: Path, theme: str, frame: int, shown: str = "kept") -> None:
+    """Photographs the upper part of a page in few colours, at a frame, from 1, and a layer."""
     tab = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=theme)
     tab.goto(page.resolve().as_uri())
+    tab.check(f"[name=map][value={shown}]")
     tab.locator("#frame").fill(str(frame))
     tab.evaluate("document.activeElement.blur()")
     tab.screenshot(path="shot.png")
@@ -57,6 +60,9 @@ def main() -> None:
         methods = ("--methods", "sharpv,vidcom2,random", "--retention", "0.12")
         page = inspect("big_buck_bunny_0_30.webm", "compare.html", "--frames", "32", *methods)
         take(browser, page, folder / "compare.png", "dark", COMPARED)
+        reusing = ("--frames", "32", "--vision-reuse", "balanced")
+        page = inspect("car-detection.mp4", "encoded.html", *reusing)
+        take(browser, page, folder / "encoded.png", "light", REUSING, "encoded")
         inspect("car-detection.mp4", str(folder / "strip.jpg"), "--frames", "12")
         browser.close()
 

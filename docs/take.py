@@ -61,10 +61,13 @@ def of_contest(found: dict[str, Any], best_constant: dict[str, float]) -> dict[s
     }
     for other in ("against_dense", "against_random"):
         kept[other] = found[other] and {key: found[other][key] for key in DIFFERENCE}
+    if found["against_whole"]:
+        kept["against_whole"] = {key: found["against_whole"][key] for key in DIFFERENCE}
     if found["best_constant"] != best_constant:
         kept["best_constant"] = found["best_constant"]
     shares = {key: cost["flops"][key] for key in ("exact_of_dense", "paper_of_dense")}
     held = ("kept_share", "layer_share", "cache_bytes", "dense_cache_bytes", "dropped")
+    held += ("patch_share",) if cost["patch_share"] else ()
     costs = {key: cost[key] for key in held}
     spent = {key: times[key] for key in ("scoring_ms", "prefill_of_dense")}
     return kept | {"cost": costs | {"flops": shares, "times": spent}}

@@ -18,6 +18,7 @@ SURFACE = [
     "SharpVError",
     "UnsupportedModelError",
     "VideoError",
+    "VisionReuse",
     "attach",
     "keep_mask",
     "prune_inputs",
@@ -33,7 +34,9 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_importing_sharpv_is_light():
-    uses = "dir(sharpv); sharpv.SharpVConfig(); sharpv.Report; from sharpv import InputError"
+    uses = (
+        "dir(sharpv); sharpv.SharpVConfig(); sharpv.VisionReuse; sharpv.Report; from sharpv import InputError"
+    )
     assert not loaded_by(f"import sharpv; {uses}") & HEAVY
 
 

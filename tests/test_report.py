@@ -6,7 +6,7 @@ import json
 import pytest
 
 from sharpv import Report, SharpVConfig
-from sharpv.report import SCHEMA_VERSION, LayerReport, Milliseconds, VideoReport
+from sharpv.report import SCHEMA_VERSION, LayerReport, Milliseconds, ReuseAudit, ReuseReport, VideoReport
 
 VIDEO = VideoReport(
     row=1,
@@ -18,6 +18,13 @@ VIDEO = VideoReport(
 )
 PLACED = dataclasses.replace(VIDEO, leading=1, grid=(1, 2), source_frames=2, window=(0.0, -0.25, 1.0, 1.25))
 INSIDE = dataclasses.replace(VIDEO, kept=((True,) * 3,) * 2, kept_inside=VIDEO.kept)
+REUSE = ReuseReport(
+    computed=((True,) * 4, (False, True, False, False)),
+    grid=(2, 2),
+    plan_milliseconds=1.5,
+    audit=ReuseAudit(frames=1, cosine_mean=0.99, cosine_p5=0.9, temporal_error=0.01, kept_overlap=0.5),
+)
+UNPLANNED = ReuseReport(computed=(), grid=None, plan_milliseconds=0.0, fallback="a reason")
 FULL = Report(
     model="llava_onevision",
     config=SharpVConfig(retention=0.5),
@@ -67,6 +74,39 @@ def test_what_stayed_inside_the_llm_survives_json():
     assert Report.from_json(report.to_json()) == report
 
 
+@pytest.mark.parametrize("reuse", [REUSE, UNPLANNED, dataclasses.replace(REUSE, audit=None)])
+def test_what_the_vision_tower_encoded_survives_json(reuse):
+    report = dataclasses.replace(FULL, videos=(dataclasses.replace(VIDEO, reuse=reuse), VIDEO))
+    assert Report.from_json(report.to_json()) == report
+    values = report.to_dict()
+    assert values["videos"][1]["reuse"] is None
+    del values["videos"][1]["reuse"]
+    values["videos"][0]["reuse"]["colour"] = "red"
+    if reuse.audit is not None:
+        values["videos"][0]["reuse"]["audit"]["colour"] = "red"
+    assert Report.from_dict(values) == report
+
+
+def test_the_json_of_reuse_says_what_follows_from_the_patches():
+    values = json.loads(json.dumps(REUSE.to_dict()))
+    assert values["computed"] == [[1, 1, 1, 1], [0, 1, 0, 0]]
+    names = ("rows_computed", "rows_total", "share", "full_frames")
+    assert [values[name] for name in names] == [5, 8, 0.625, 1]
+    assert [getattr(REUSE, name) for name in names] == [5, 8, 0.625, 1]
+    assert [getattr(UNPLANNED, name) for name in names] == [0, 0, 1.0, 0]
+
+
+@pytest.mark.parametrize(
+    ("reuses", "patches"),
+    [((REUSE,), (8, 5)), ((REUSE, REUSE), (16, 10))]
+    + [(reuses, (None, None)) for reuses in ((), (None,), (UNPLANNED,), (REUSE, None), (REUSE, UNPLANNED))],
+)
+def test_patches_of_a_request_are_counted_where_all_were_planned(reuses, patches):
+    videos = tuple(dataclasses.replace(VIDEO, reuse=reuse) for reuse in reuses)
+    report = dataclasses.replace(FULL, videos=videos)
+    assert (report.patches_total, report.patches_encoded) == patches
+
+
 def test_where_tokens_stand_in_the_picture_survives_json():
     report = dataclasses.replace(FULL, videos=(PLACED,))
     assert Report.from_json(report.to_json()) == report
@@ -114,7 +154,9 @@ def test_another_schema_is_refused(version):
 
 
 @pytest.mark.parametrize(
-    "record", [FULL, VIDEO, FULL.layers[0], FULL.milliseconds], ids=lambda r: type(r).__name__
+    "record",
+    [FULL, VIDEO, FULL.layers[0], FULL.milliseconds, REUSE, REUSE.audit],
+    ids=lambda r: type(r).__name__,
 )
 def test_records_cannot_change(record):
     name = dataclasses.fields(record)[0].name

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sharpv.config import SharpVConfig
+    from sharpv.config import SharpVConfig, VisionReuse
     from sharpv.core.scores import Scores, score
     from sharpv.core.select import keep_mask
     from sharpv.errors import AttachError, InputError, SharpVError, UnsupportedModelError, VideoError
@@ -26,6 +26,7 @@ _MODULES = {
     "SharpVError": "sharpv.errors",
     "UnsupportedModelError": "sharpv.errors",
     "VideoError": "sharpv.errors",
+    "VisionReuse": "sharpv.config",
     "attach": "sharpv.hf.attach",
     "keep_mask": "sharpv.core.select",
     "prune_inputs": "sharpv.hf.inputs",
@@ -42,6 +43,7 @@ __all__ = [
     "SharpVError",
     "UnsupportedModelError",
     "VideoError",
+    "VisionReuse",
     "attach",
     "keep_mask",
     "prune_inputs",

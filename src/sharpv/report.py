@@ -5,9 +5,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
+from sharpv._plain import Mask, from_numbers, known, to_numbers
 from sharpv.config import SharpVConfig
+from sharpv.reuse_report import ReuseAudit, ReuseReport
 
-__all__ = ["SCHEMA_VERSION", "LayerReport", "Milliseconds", "Report", "VideoReport"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "LayerReport",
+    "Milliseconds",
+    "Report",
+    "ReuseAudit",
+    "ReuseReport",
+    "VideoReport",
+]
 
 SCHEMA_VERSION = 1
 
@@ -35,6 +45,7 @@ class VideoReport:
             hold fewer.
         window: (top, left, bottom, right) of the part of the clip's frames that the grid covers, in shares of
             their height and width; what lies outside 0..1 is padding. None where it is not known.
+        reuse: which patches the vision tower encoded; None without `vision_reuse`.
     """
 
     row: int
@@ -42,13 +53,14 @@ class VideoReport:
     tokens_per_frame: int
     separators: int = 0
     ratios: tuple[float, ...]
-    kept: tuple[tuple[bool, ...], ...]
+    kept: Mask
     merged: bool = False
-    kept_inside: tuple[tuple[bool, ...], ...] | None = None
+    kept_inside: Mask | None = None
     leading: int = 0
     grid: tuple[int, int] | None = None
     source_frames: int = 1
     window: tuple[float, float, float, float] | None = None
+    reuse: ReuseReport | None = None
 
     @property
     def tokens_total(self) -> int:
@@ -64,10 +76,11 @@ class VideoReport:
         """Returns plain JSON values; `kept` as 0 and 1."""
         return asdict(self) | {
             "ratios": list(self.ratios),
-            "kept": _to_numbers(self.kept),
-            "kept_inside": None if self.kept_inside is None else _to_numbers(self.kept_inside),
+            "kept": to_numbers(self.kept),
+            "kept_inside": None if self.kept_inside is None else to_numbers(self.kept_inside),
             "grid": None if self.grid is None else list(self.grid),
             "window": None if self.window is None else list(self.window),
+            "reuse": None if self.reuse is None else self.reuse.to_dict(),
             "tokens_total": self.tokens_total,
             "tokens_kept": self.tokens_kept,
         }
@@ -75,15 +88,17 @@ class VideoReport:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Builds the record from `to_dict()`."""
-        known = _known(cls, values)
-        known["ratios"] = tuple(known["ratios"])
-        known["kept"] = _from_numbers(known["kept"])
-        if known.get("kept_inside") is not None:
-            known["kept_inside"] = _from_numbers(known["kept_inside"])
+        own = known(cls, values)
+        own["ratios"] = tuple(own["ratios"])
+        own["kept"] = from_numbers(own["kept"])
+        if own.get("kept_inside") is not None:
+            own["kept_inside"] = from_numbers(own["kept_inside"])
         for name in ("grid", "window"):
-            if known.get(name) is not None:
-                known[name] = tuple(known[name])
-        return cls(**known)
+            if own.get(name) is not None:
+                own[name] = tuple(own[name])
+        if own.get("reuse") is not None:
+            own["reuse"] = ReuseReport.from_dict(own["reuse"])
+        return cls(**own)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +188,22 @@ class Report:
         return sum(video.tokens_kept for video in self.videos)
 
     @property
+    def patches_total(self) -> int | None:
+        """Patches of all videos; None unless stage 0 planned which of them to encode."""
+        return sum(reuse.rows_total for reuse in self._planned) or None
+
+    @property
+    def patches_encoded(self) -> int | None:
+        """Those that the vision tower encoded; None as `patches_total`."""
+        return sum(reuse.rows_computed for reuse in self._planned) or None
+
+    @property
+    def _planned(self) -> list[ReuseReport]:
+        """What stage 0 did with each video; empty unless it planned all of them."""
+        planned = [video.reuse for video in self.videos if video.reuse is not None and video.reuse.computed]
+        return planned if len(planned) == len(self.videos) else []
+
+    @property
     def layer_share(self) -> float | None:
         """Share of the visual tokens that a decoder layer read, mean over the layers; None without a video.
 
@@ -221,30 +252,16 @@ class Report:
                 f"report has schema_version {version!r}, this sharpv reads {SCHEMA_VERSION}: "
                 "use the release that wrote it"
             )
-        known = _known(cls, values)
-        known["config"] = SharpVConfig.from_dict(known["config"])
-        known["videos"] = tuple(VideoReport.from_dict(video) for video in known["videos"])
-        known["layers"] = tuple(LayerReport.from_dict(layer) for layer in known["layers"])
-        known["milliseconds"] = Milliseconds(**_known(Milliseconds, known["milliseconds"]))
+        own = known(cls, values)
+        own["config"] = SharpVConfig.from_dict(own["config"])
+        own["videos"] = tuple(VideoReport.from_dict(video) for video in own["videos"])
+        own["layers"] = tuple(LayerReport.from_dict(layer) for layer in own["layers"])
+        own["milliseconds"] = Milliseconds(**known(Milliseconds, own["milliseconds"]))
         for name in ("prompt_tokens", "prompt_tokens_kept", "layer_tokens", "notes"):
-            known[name] = tuple(known.get(name, ()))
-        return cls(**known)
+            own[name] = tuple(own.get(name, ()))
+        return cls(**own)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Builds the record from `to_json()`."""
         return cls.from_dict(json.loads(text))
-
-
-def _to_numbers(mask: tuple[tuple[bool, ...], ...]) -> list[list[int]]:
-    return [[int(token) for token in frame] for frame in mask]
-
-
-def _from_numbers(mask: list[list[int]]) -> tuple[tuple[bool, ...], ...]:
-    return tuple(tuple(map(bool, frame)) for frame in mask)
-
-
-def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Leaves out what is no field: what `to_dict()` derives, and what a later minor release adds."""
-    names = {item.name for item in fields(cls)}
-    return {key: value for key, value in values.items() if key in names}

@@ -49,7 +49,8 @@ def test_what_is_sent_and_what_comes_back(server, row):
     assert line == {
         **{"id": "a", "video": "clip.mp4", "question": "what?", "answer": "WHAT?", "error": None},
         **{"frames": None, "prompt_tokens": 115, "prompt_tokens_kept": 40},
-        **{"video_tokens": 100, "video_tokens_kept": 25, "notes": []},
+        **{"video_tokens": 100, "video_tokens_kept": 25, "patches": None, "patches_encoded": None},
+        "notes": [],
     }
 
 

@@ -1,9 +1,12 @@
 """`sharpv ask` on sound clips: counts, families, options, and what goes where."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from transformers import AutoProcessor
 
+from sharpv import VisionReuse
 from sharpv._compat import installed_transformers
 from sharpv.hf.ask import build_inputs
 from sharpv.hf.families import FAMILIES
@@ -68,6 +71,11 @@ def test_the_options_reach_the_configuration(clip, model, tmp_path):
     assert found["report"]["layers"] == []
     found = ask(clip, model, "--frames", 6, "--retention", 0.25, "--bucket", 32)
     assert found["report"]["tokens_kept"] == found["report"]["config"]["bucket"] == 32
+    found = ask(clip, model, "--frames", 2, "--vision-reuse", "safe")
+    assert found["report"]["config"]["vision_reuse"]["max_age"] == 8
+    (tmp_path / "reuse.yaml").write_text("vision_reuse:\n  threshold: 8\n  max_age: null\n")
+    found = ask(clip, model, "--frames", 2, "--config", tmp_path / "reuse.yaml")
+    assert found["report"]["config"]["vision_reuse"] == asdict(VisionReuse(threshold=8))
     assert ask(clip, model, "--fps", 2)["video"]["frames"] == 4
     assert ask(clip, model, "--threshold", 0)["report"]["tokens_kept"] == 12 * 16
     (tmp_path / "run.yaml").write_text("retention: 0.5\nmemory_threshold: 2.0\n")

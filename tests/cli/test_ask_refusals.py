@@ -106,6 +106,8 @@ def test_an_unsupported_model(clip, tmp_path):
         (("--frames", "4", "--fps", "1"), "one of them"),
         (("--dense", "--coverage", "0.5"), "prunes nothing"),
         (("--bucket", "0"), "a whole number of at least 1"),
+        (("--vision-reuse", "fast"), "'fast' is not one of 'balanced', 'safe'"),
+        (("--vision-reuse", "safe", "--dense"), "prunes nothing"),
         (("--no-memory", "--memory-threshold", "0.5"), "excludes"),
         (("--config", "missing.yaml"), "missing.yaml"),
         (("--no-such-option",), "No such option"),

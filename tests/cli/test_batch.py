@@ -66,6 +66,18 @@ def test_lines_say_what_ask_says(whole, manifest, model):
     assert "7.mp4" in whole["r7"]["error"]
 
 
+def test_lines_say_what_the_vision_tower_encoded(whole, manifest, model, tmp_path):
+    assert {(line["patches"], line["patches_encoded"]) for line in whole.values()} == {(None, None)}
+    (tmp_path / "rows.csv").write_text(f"id,video,question\na,{manifest.parent / 'clips/0.mp4'},What?\n")
+    options = ("-m", model, *SHORT, "--vision-reuse", "balanced")
+    run("batch", tmp_path / "rows.csv", "-o", tmp_path / "out.jsonl", *options)
+    (line,) = lines(tmp_path / "out.jsonl")
+    asked = json.loads(run("ask", manifest.parent / "clips/0.mp4", "What?", *options, "--json").stdout)
+    (video,) = asked["report"]["videos"]
+    assert (line["patches"], line["patches_encoded"]) == (6 * 64, video["reuse"]["rows_computed"])
+    assert line["patches_encoded"] < line["patches"]
+
+
 def test_times_of_every_phase(whole, manifest):
     line = lines(manifest.parent / "whole.jsonl")[0]
     assert set(line["milliseconds"]) == {"read", "vision", "scoring", "prefill", "decode"}
@@ -177,6 +189,7 @@ def test_other_settings_do_not_mix_with_what_is_there(whole, manifest, model, op
         (("--url", "http://x", "--dtype", "float16"), "--dtype would have no effect: that goes with a model"),
         (("--row-timeout", "0"), "--row-timeout"),
         (("--engine", "vllm", "--frames", "8", "--dense"), "--frames, --dense would have no effect"),
+        (("--engine", "vllm", "--vision-reuse", "safe"), "--vision-reuse would have no effect"),
         (("--engine", "vllm", "--url", "ftp://x"), "no http:// or https:// address"),
         (("--engine", "vllm", "--url", "http://me:secret@x"), "holds a name or a password"),
         (("--dense", "--coverage", "0.5"), "prunes nothing"),
@@ -247,6 +260,7 @@ def test_a_server_on_transformers_answers_as_a_model_here_does(whole, manifest, 
             ("--method", "vidcom2", "--fps", "2", "--retention", "0.5"),
             {"method": "vidcom2", "fps": 2.0, "retention": 0.5},
         ),
+        (("--vision-reuse", "safe"), {"vision_reuse": "safe"}),
     ],
 )
 def test_what_a_server_on_transformers_is_asked(manifest, server, tmp_path, options, sent):
@@ -260,6 +274,7 @@ def test_what_a_server_on_transformers_is_asked(manifest, server, tmp_path, opti
     assert settings["options"] == ({} if sent is None else {"sharpv": sent})
     if "--dense" in options:
         assert line["video_tokens"] == line["video_tokens_kept"] == 5 * 16
+    assert (line["patches"] is not None) == ("--vision-reuse" in options)
 
 
 def test_another_server_is_refused_by_its_own_sign(manifest, server, tmp_path):

@@ -94,12 +94,47 @@ def test_only_json_if_asked(model, clip):
         (["--shape", "qwen3-vl-4b", "--layers", "0"], "--layers"),
         (["--shape", "qwen3-vl-4b", "--layers", "37"], "qwen3-vl-4b has 36"),
         (["-m", "toy:default", "-o", "nowhere/else/a.json"], "nowhere"),
+        (["-m", "toy:default", "--vision-reuse", "most"], "--vision-reuse"),
+        (["-m", "toy:default", "--config", "nowhere.yaml"], "nowhere.yaml"),
     ],
 )
 def test_wrong_options_are_usage_errors(options, said):
     result = invoke("bench", "latency", *options)
     assert result.exit_code == 2, result.output
     assert said in result.stderr.replace("\n", " ")
+
+
+def test_vision_reuse_is_timed_beside_all_patches(model, clip):
+    result = invoke("bench", "latency", "-m", model, *SMALL, "--vision-reuse", "balanced", "--video", clip)
+    assert result.exit_code == 0, result.output
+    values = json.loads(result.stdout.splitlines()[-1])
+    assert list(values["sides"]) == ["dense", "sharpv", "sharpv+reuse"]
+    assert values["spec"]["config"]["vision_reuse"]["threshold"] == 6
+    lines = result.stdout.splitlines()
+    patches = f"{values['reuse']['rows_computed']:,} of {values['reuse']['rows_total']:,}"
+    assert any(line.startswith("patches encoded") and patches in line for line in lines)
+    for start in (
+        "planning",
+        "vision tower, with reuse",
+        "with reuse / all patches",
+        "sharpv+reuse",
+    ):
+        assert any(line.startswith(start) for line in lines), start
+    assert any(line.startswith("first token without reading the clip") for line in lines)
+    assert " with reuse " in result.stderr
+
+
+def test_a_yaml_file_says_it_too_and_options_override_it(model, clip, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("retention: 0.5\nvision_reuse: {threshold: 9, max_share: 0.001}\n")
+    options = ["--config", path, "--retention", "0.25", "--video", clip, "--json"]
+    result = invoke("bench", "latency", "-m", model, *SMALL, *options)
+    assert result.exit_code == 0, result.output
+    values = json.loads(result.stdout)
+    config = values["spec"]["config"]
+    assert (config["retention"], config["memory_threshold"]) == (0.25, None)
+    assert config["vision_reuse"]["threshold"] == 9
+    assert "max_share=0.001" in values["reuse"]["fallback"]
 
 
 def test_a_shape_runs_with_random_weights(small_shape, clip):

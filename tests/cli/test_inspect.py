@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from sharpv.cli.inspect import _command
 from sharpv.hf.ask import build_inputs, load_model
 from sharpv.hf.families import FAMILIES
 from sharpv.hf.features import encode_video, flatten
-from sharpv.report import Report
+from sharpv.report import Report, VideoReport
 from sharpv.shapesqa import iterate, render_clip
 from sharpv.shapesqa.files import write_clip
 from sharpv.video import Sampling, read_video, write_video
@@ -60,6 +61,75 @@ def test_it_keeps_what_ask_keeps_and_says_what_ask_says(clip, model_folder, fami
     # The clip was encoded once for all runs: none of them can say how long that took.
     assert report.milliseconds.vision is None
     assert report.milliseconds.prefill is not None
+
+
+def without_time(report: Report) -> list[VideoReport]:
+    return [replace(video, reuse=replace(video.reuse, plan_milliseconds=0.0)) for video in report.videos]
+
+
+@pytest.mark.parametrize("family", ["internvl", "llava_next_video", "llava_onevision", "qwen2_5_vl"])
+def test_with_reuse_it_keeps_what_ask_keeps_beside_a_dense_answer(clip, model_folder, family):
+    model, options = model_folder(family), ("--retention", 0.25, "--frames", 7)
+    reusing = (*options, "--vision-reuse", "balanced")
+    methods = ("--methods", "sharpv,vidcom2")
+    found = inspect(clip, "-q", "What moves?", "-m", model, *reusing, *methods, *SHORT)
+    asked = ask(clip, model, *reusing)
+    dense = ask(clip, model, "--dense", "--frames", 7)
+    without = inspect(clip, "-q", "What moves?", "-m", model, *options, *SHORT)
+    first, second = (Report.from_dict(run_["report"]) for run_ in found["runs"])
+    expected = Report.from_dict(asked["report"])
+    assert first.config == expected.config
+    assert without_time(first) == without_time(expected)
+    assert first.layers == expected.layers
+    # Features that no patch was spared differ.
+    assert first.layers != Report.from_dict(without["runs"][0]["report"]).layers
+    assert 0 < first.videos[0].reuse.share < 0.85
+    # One encoding for both.
+    assert second.videos[0].reuse == first.videos[0].reuse
+    assert found["dense_answer"] == dense["answer"]
+    assert found["runs"][0]["answer"] == asked["answer"]
+
+
+def test_with_reuse_the_tower_is_run_once_for_all_and_once_for_the_dense_answer(clip, model_folder):
+    shapes = []
+
+    def note(module, args):
+        if type(module).__name__ == "SiglipEncoderLayer":
+            shapes.append(tuple(args[0].shape[:2]))
+
+    options = ("-m", model_folder("llava_onevision"), "--frames", 4, "--methods", "sharpv,vidcom2,fastv")
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(note)
+    try:
+        found = inspect(
+            clip, "-q", "What moves?", *options, "--retention", 0.25, *SHORT, "--vision-reuse", "safe"
+        )
+    finally:
+        hook.remove()
+    (video,) = found["runs"][0]["report"]["videos"]
+    rows = video["reuse"]["rows_computed"]
+    assert 64 < rows < 4 * 64
+    layers = len(shapes) // 2
+    assert shapes == [(4, 64)] * layers + [(1, rows)] * layers
+
+
+def test_an_audit_speaks_of_the_choice_of_the_first_method(clip, model, tmp_path):
+    (tmp_path / "audit.yaml").write_text("vision_reuse: {audit: 2}")
+    options = ("-m", model, "--frames", 6, "--retention", 0.25, "--config", tmp_path / "audit.yaml")
+    found = inspect(clip, *options, "--methods", "vidcom2,sharpv")
+    first, second = (run_["report"]["videos"][0]["reuse"]["audit"] for run_ in found["runs"])
+    assert (first["frames"], second["frames"]) == (2, 2)
+    assert first["cosine_mean"] == second["cosine_mean"] > 0.5
+    assert 0 <= first["kept_overlap"] <= 1
+    assert second["kept_overlap"] is None
+
+
+def test_reuse_that_a_method_or_a_model_forbids_is_refused(clip, model_folder):
+    options = (clip, "--frames", 2, "--vision-reuse", "safe")
+    methods = ("--methods", "sharpv,visionzip", "--retention", 0.5)
+    refused = run("inspect", *options, *methods, "-m", model_folder("llava_onevision"), ok=1).stderr
+    assert "got vision_reuse with method 'visionzip'" in refused
+    assert "encoding" not in refused
+    assert "reuses no patches" in refuse("inspect", *options, "-m", model_folder("smolvlm"))
 
 
 def test_without_a_question_nothing_is_said_and_the_layers_are_looked_at(made):

@@ -75,7 +75,9 @@ def test_options_of_vllm_are_a_wrong_use(model, option, engine):
     assert engine in run("serve", model, *ENGINE, *option, ok=2).output
 
 
-@pytest.mark.parametrize("option", [("--retention", "0.5"), ("--limit", "queue=3"), ("--no-memory",)])
+@pytest.mark.parametrize(
+    "option", [("--retention", "0.5"), ("--limit", "queue=3"), ("--no-memory",), ("--vision-reuse", "safe")]
+)
 def test_so_are_its_own_for_vllm(model, option):
     assert "--engine transformers" in " ".join(run("serve", model, *option, ok=2).output.split())
 

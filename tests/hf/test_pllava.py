@@ -12,6 +12,7 @@ import torch
 from transformers import LlavaConfig, LlavaNextVideoForConditionalGeneration
 
 import sharpv
+from sharpv import VisionReuse
 from sharpv.hf.ask import ask, load_model
 from sharpv.hf.cache import CACHE
 from sharpv.hf.pllava import load_pllava
@@ -187,6 +188,21 @@ def test_the_two_seams_are_one(model, inputs, batch, rows):
     explicit = model.generate(**sharpv.prune_inputs(model, requests, STAGE_1), **GREEDY)
     # A single prompt gets a column of padding, and with it another kernel.
     assert distance(explicit, by_inputs) <= (1e-6 if rows == 1 else 0)
+
+
+def test_patches_that_have_not_changed_are_reused(model, inputs):
+    expected = model.generate(**inputs, **GREEDY)
+    everything = VisionReuse(threshold=0.0, texture=0.0, full_frame=0.0, max_share=1.0)
+    keep_all = {"retention": 1.0, "memory_threshold": -1.0}
+    with sharpv.attach(model, Config(vision_reuse=everything, **keep_all)) as session:
+        assert distance(model.generate(**inputs, **GREEDY), expected) <= 1e-5
+        assert session.report.videos[0].reuse.share == 1
+    with sharpv.attach(model, Config(vision_reuse=VisionReuse(max_share=1.0, audit=3))) as session:
+        model.generate(**inputs, **GREEDY)
+    (video,) = session.report.videos
+    assert 0 < video.reuse.share < 0.9
+    assert video.reuse.audit.frames == 3
+    assert 0.5 < video.reuse.audit.cosine_mean < 1
 
 
 def test_stage_2_leaves_only_text_in_the_cache(model, batch):

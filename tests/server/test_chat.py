@@ -52,6 +52,9 @@ def check_same(found, expected):
     assert found.sharpv["video_tokens_kept"] == report.tokens_kept
     assert found.sharpv["layers_dropped"] == sum(any(layer.dropped) for layer in report.layers)
     assert found.sharpv["cache_bytes"] == report.cache_bytes
+    patches = found.sharpv["patches"], found.sharpv["patches_encoded"]
+    assert patches == (report.patches_total, report.patches_encoded)
+    assert (patches == (None, None)) == (report.config.vision_reuse is None)
 
 
 def test_a_data_url_is_answered_as_ask_answers_it(server, clip, asked):
@@ -86,6 +89,7 @@ def test_so_is_an_uploaded_clip_until_it_is_deleted(server, clip, asked):
         ({"retention": 0.12, "memory_threshold": None}, {}),
         ({"threshold": 1.2, "coverage": 0.5, "min_tokens_per_frame": 2}, {}),
         ({"retention": 1.0, "memory_threshold": None}, {}),
+        ({"vision_reuse": "safe"}, {}),
         ({"retention": 0.25, "memory_threshold": 2.0}, {"method": "vidcom2", "frames": 4}),
     ],
 )
@@ -123,6 +127,16 @@ def test_a_clip_shorter_than_the_frames_asked_is_read_whole(server, clip):
 def test_frames_by_rate(server, clip):
     found = server.ask(video(data_url(clip)), sharpv={"fps": 2})
     assert found.sharpv["videos"][0]["frames"] == 4
+
+
+def test_frames_in_the_words_of_vllm(server, clip):
+    reading = {"media_io_kwargs": {"video": {"num_frames": 5}}}
+    for options in ({}, {"sharpv": {"retention": 0.5}}):
+        found = server.client.chat.completions.create(
+            model=NAME, messages=[user(video(data_url(clip)))], max_tokens=2, extra_body=reading | options
+        )
+        assert found.sharpv["videos"][0]["frames"] == 5
+    assert found.sharpv["video_tokens_kept"] * 2 == found.sharpv["video_tokens"]
 
 
 def test_single_frames_are_a_video(server):
@@ -196,6 +210,12 @@ def test_another_model_is_refused(server):
         ({"extra_body": {"sharpv": {"retention": 0.5, "threshold": 1.0}}}, "threshold"),
         ({"extra_body": {"sharpv": {"method": "best"}}}, "best"),
         ({"extra_body": {"sharpv": {"frames": 4, "fps": 2}}}, "frames"),
+        (
+            {"extra_body": {"media_io_kwargs": {"video": {"num_frames": 4}}, "sharpv": {"fps": 2}}},
+            "one of th",
+        ),
+        ({"extra_body": {"media_io_kwargs": {"video": {"fps": 4}}}}, "fps"),
+        ({"extra_body": {"media_io_kwargs": {"video": {"num_frames": -1}}}}, "num_frames"),
         ({"temperature": 3}, "temperature"),
         ({"max_tokens": 0}, "max_tokens"),
     ],

@@ -9,7 +9,7 @@ import torch
 from sharpv.config import SharpVConfig
 from sharpv.core import Scores, anchor_order, score, select
 from sharpv.methods import METHODS
-from sharpv.report import LayerReport, Report, VideoReport
+from sharpv.report import LayerReport, Report, ReuseReport, VideoReport
 from sharpv.viz.inspection import Inspection, Run, TokenScores
 
 __all__ = ["BUDGET", "TEXT", "chosen", "inspection", "mask_of"]
@@ -31,6 +31,7 @@ def inspection(
     placed: bool = True,
     window: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
     still: bool = False,
+    reuse: ReuseReport | None = None,
     **fields: Any,
 ) -> Inspection:
     """Looks at n frames of the LLM, whose tokens fill `grid` after the leading ones.
@@ -56,6 +57,7 @@ def inspection(
         grid=grid if placed else None,
         source_frames=source_frames,
         window=window if placed else None,
+        reuse=reuse,
     )
     shape = grid if not leading else (1, f)
     runs = []

@@ -103,6 +103,8 @@ def test_the_texts_to_copy_say_the_setting(open_page):
             {"--diversity": True, "--memory-threshold": "0.35"},
         ),
         (SharpVConfig(positions="compact", memory_probe="output", images_as_frames=True), {}),
+        (SharpVConfig(vision_reuse="safe"), {"--vision-reuse": "safe"}),
+        (SharpVConfig(vision_reuse={"threshold": 8.0, "audit": 2}), {}),
     ],
     ids=str,
 )
@@ -110,7 +112,8 @@ def test_the_texts_say_the_setting_of_the_run(open_page, config, options):
     tab = open_page(page(inspection(config=config)))
     assert options_of(tab.input_value("#cli")) == options
     assert eval(tab.input_value("#python"), {"SharpVConfig": SharpVConfig}) == config
-    assert tab.is_visible("#no-option") == (config.positions == "compact")
+    silent = config.positions == "compact" or (config.reuse is not None and config.reuse.audit > 0)
+    assert tab.is_visible("#no-option") == silent
     if config.positions == "compact":
         assert "No option sets memory_probe and positions:" in tab.inner_text("#no-option")
 

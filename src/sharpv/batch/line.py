@@ -24,6 +24,8 @@ class Line:
         prompt_tokens_kept: tokens of the prompt that the LLM read.
         video_tokens: visual tokens before pruning.
         video_tokens_kept: visual tokens that the LLM read.
+        patches: of the video, where the vision tower was to encode some of them only.
+        patches_encoded: patches that it encoded.
         milliseconds: by phase: read, vision, scoring, prefill, decode; or read and request.
         notes: what is odd about the clip, and what did not run as configured.
     """
@@ -38,6 +40,8 @@ class Line:
     prompt_tokens_kept: int | None = None
     video_tokens: int | None = None
     video_tokens_kept: int | None = None
+    patches: int | None = None
+    patches_encoded: int | None = None
     milliseconds: Mapping[str, float | None]
     notes: tuple[str, ...] = ()
 

@@ -89,6 +89,8 @@ class LoadedModel:
             prompt_tokens_kept=report.prompt_tokens_kept[0],
             video_tokens=report.tokens_total,
             video_tokens_kept=report.tokens_kept,
+            patches=report.patches_total,
+            patches_encoded=report.patches_encoded,
             milliseconds=asdict(report.milliseconds),
             notes=(*clip.warnings, *report.notes),
         )

@@ -188,6 +188,8 @@ def _told_by_sharpv(found: Mapping[str, Any]) -> dict[str, Any]:
         "prompt_tokens_kept": usage["prompt_tokens"],
         "video_tokens": report["video_tokens"],
         "video_tokens_kept": report["video_tokens_kept"],
+        "patches": report["patches"],
+        "patches_encoded": report["patches_encoded"],
         "milliseconds": report["milliseconds"],
         "notes": tuple(report["notes"]),
     }

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from sharpv.bench.conditions import COVERAGE, DENSE, Condition
+from sharpv.bench.conditions import COVERAGE, DENSE, OFF, Condition
 from sharpv.bench.contest import ADAPTIVE
-from sharpv.config import SharpVConfig
+from sharpv.bench.reuse import RandomPatches
+from sharpv.config import SharpVConfig, VisionReuse
 from sharpv.core.scores import Scores, score
 from sharpv.core.select import RATIO_UNITS, share_tokens, token_counts, top_mask
 from sharpv.methods import Selection, SharpV
@@ -22,6 +23,8 @@ MEMORY_THRESHOLDS = (-1.0, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 THRESHOLDS = (1.2, 1.4, 1.6, 1.8)
 COVERAGES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0)
 BUDGETS = (0.12, 0.25)
+REUSE_THRESHOLDS = (6.0, 8.0, 12.0, 16.0)
+RANDOM_PATCHES = 0.3
 OTHER_NUMBER: dict[str, Any] = {"budget": None, "rival": None}
 """Of what keeps other numbers of tokens than the random one beside it."""
 
@@ -144,6 +147,22 @@ def _coverage() -> list[Condition]:
     return conditions
 
 
+def _reuse() -> list[Condition]:
+    """Thresholds of reuse, and patches drawn at random, with all tokens and with SharpV's.
+
+    The toy's cells of 2x2 pixels average noise less than the 7x7 of SigLIP: its thresholds are larger.
+    """
+    encodings: list[tuple[str, VisionReuse, RandomPatches | None]] = [
+        (f"reuse={t:g}", VisionReuse(threshold=t), None) for t in REUSE_THRESHOLDS
+    ]
+    encodings += [(f"random-patches={RANDOM_PATCHES:g}", VisionReuse(), RandomPatches(RANDOM_PATCHES))]
+    return [
+        _variant(name, replace(config, vision_reuse=reuse), planner=planner, whole=whole, **OTHER_NUMBER)
+        for encoding, reuse, planner in encodings
+        for name, config, whole in ((encoding, OFF, DENSE), (f"sharpv+{encoding}", NO_STAGE_2, "sharpv"))
+    ]
+
+
 ABLATIONS: dict[str, Callable[[], list[Condition]]] = {
     "tokens": _tokens,
     "counts": _counts,
@@ -151,6 +170,7 @@ ABLATIONS: dict[str, Callable[[], list[Condition]]] = {
     "M": _memory,
     "K": _threshold,
     "coverage": _coverage,
+    "reuse": _reuse,
 }
 """What is changed, and the conditions that show it."""
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -13,19 +13,22 @@ from numpy.typing import NDArray
 
 from sharpv.bench.ask_clip import ask_clip
 from sharpv.bench.asking import as_video, batches
-from sharpv.bench.chosen import on_clip
+from sharpv.bench.chosen import on_clip, plan_on_clip
 from sharpv.bench.conditions import Condition, Frames
 from sharpv.bench.encode_once import encode_once
 from sharpv.bench.flops import PrefillFlops
 from sharpv.bench.progress import Progress
 from sharpv.bench.records import Records
+from sharpv.bench.reuse import reuse_of
 from sharpv.bench.settings import settings
 from sharpv.bench.spec import AccuracySpec
 from sharpv.bench.summary import summarise
 from sharpv.bench.where import where
+from sharpv.config import VisionReuse
 from sharpv.errors import InputError, UnsupportedModelError
 from sharpv.hf.ask import VideoModel, build_inputs
 from sharpv.hf.attach import attach
+from sharpv.hf.reuse.encoder import Planner, Reuse
 from sharpv.methods import find_pruner, needs_attention
 from sharpv.shapesqa import Question, Sample, iterate, render_clip, take
 from sharpv.shapesqa.files import write_clip
@@ -40,7 +43,17 @@ SOME_SHARE = 0.5
 # 22 of 100 clips ask the rarest family.
 FEWEST_CLIPS, CLIPS_PER_QUESTION = 100, 8
 Clip = NDArray[np.uint8]
-_Unasked = dict[Frames, tuple[tuple[Question, ...], list[Condition]]]
+
+
+class _Shown(NamedTuple):
+    """What conditions share that read the same features."""
+
+    frames: Frames
+    reuse: VisionReuse | None
+    planner: Planner | None
+
+
+_Unasked = dict[_Shown, tuple[tuple[Question, ...], list[Condition]]]
 
 
 def run(
@@ -169,31 +182,41 @@ def _ask(
 ) -> None:
     """Adds a record for each condition; those that show the same frames share prompts and features."""
     clip = _film(sample, spec)
-    for frames, (questions, conditions) in unasked.items():
-        shown = show(clip, frames, sample.name)
-        video = None if shown is None else as_video(shown)
+    for shown, (questions, conditions) in unasked.items():
+        seen = show(clip, shown.frames, sample.name)
+        video = None if seen is None else as_video(seen)
         made = batches(loaded, video, questions, spec)
         attention = any(needs_attention(find_pruner(condition.method)) for condition in conditions)
-        with nullcontext() if video is None else _encoded(loaded, video, questions[0], attention):
+        reuse = _reuse(loaded, shown, sample)
+        with nullcontext() if video is None else _encoded(loaded, video, questions[0], attention, reuse):
+            encoded = None if reuse is None else reuse.videos[0].report()
             for condition in conditions:
-                records.add(ask_clip(loaded, sample, condition, made, records.found, flops))
+                records.add(ask_clip(loaded, sample, condition, made, records.found, flops, encoded))
+
+
+def _reuse(loaded: VideoModel, shown: _Shown, sample: Sample) -> Reuse | None:
+    """Returns what reuses patches of a clip; None where all are encoded."""
+    if shown.reuse is None:
+        return None
+    return reuse_of(loaded.model, shown.reuse, plan_on_clip(shown.planner, sample.name))
 
 
 def _encoded(
-    loaded: VideoModel, video: Video, question: Question, attention: bool
+    loaded: VideoModel, video: Video, question: Question, attention: bool, reuse: Reuse | None
 ) -> AbstractContextManager[None]:
     inputs = build_inputs(loaded.processor, video, question.text)
     inputs = inputs.to(loaded.model.device, loaded.model.dtype)
-    return encode_once(loaded.model, inputs, attention=attention)
+    return encode_once(loaded.model, inputs, attention=attention, reuse=reuse)
 
 
 def _missing(spec: AccuracySpec, records: Records, sample: Sample, control: Sample | None) -> _Unasked:
-    """Returns what is still to be asked about a clip, by the frames that are shown."""
+    """Returns what is still to be asked about a clip, by what the model is shown."""
     unasked: _Unasked = {}
     for condition in spec.conditions:
         source = control if condition.control else sample
         if source is not None and (sample.name, condition.name) not in records.found:
-            unasked.setdefault(condition.frames, (source.questions, []))[1].append(condition)
+            shown = _Shown(condition.frames, condition.config.reuse, condition.planner)
+            unasked.setdefault(shown, (source.questions, []))[1].append(condition)
     return unasked
 
 

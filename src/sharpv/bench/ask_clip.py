@@ -18,7 +18,7 @@ from sharpv.config import SharpVConfig
 from sharpv.hf.ask import VideoModel
 from sharpv.hf.attach import attach
 from sharpv.methods import InLLMPruner, Selection, TokenPruner, needs_attention
-from sharpv.report import Report
+from sharpv.report import Report, ReuseReport
 from sharpv.shapesqa import Sample
 
 __all__ = ["ask_clip"]
@@ -31,6 +31,7 @@ def ask_clip(
     made: Sequence[Batch],
     known: Mapping[tuple[str, str], ClipRecord],
     flops: PrefillFlops,
+    encoded: ReuseReport | None = None,
 ) -> ClipRecord:
     """Asks all batches of questions about a clip under one condition.
 
@@ -41,6 +42,7 @@ def ask_clip(
         made: from `batches`, of the questions that the condition asks.
         known: records by clip and condition; that of `condition.match` among them.
         flops: of the model.
+        encoded: what was encoded of the clip; None where all of it was.
     """
     matched = None
     if condition.match is not None:
@@ -72,6 +74,8 @@ def ask_clip(
         answers=tuple(answers),
         seconds=round(time.perf_counter() - started, 4),
         scoring_ms=None if once is None else once.milliseconds,
+        patches_total=0 if encoded is None else encoded.rows_total,
+        patches_encoded=0 if encoded is None else encoded.rows_computed,
         **_cost(reports, flops),
     )
 

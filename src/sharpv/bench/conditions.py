@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sharpv.config import SharpVConfig
 
 if TYPE_CHECKING:
+    from sharpv.hf.reuse.encoder import Planner
     from sharpv.methods import InLLMPruner, TokenPruner
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "CONDITIONS",
     "DEFAULT",
     "DENSE",
+    "OFF",
     "Condition",
     "Frames",
     "choose_conditions",
@@ -49,6 +51,9 @@ class Condition:
         contestant: what the methods of a contest are called; None outside one.
         budget: of a contest: the share of tokens, or "adaptive"; else None.
         seed: of what draws at random.
+        planner: what decides which patches are encoded, in place of SharpV's rule; it needs
+            `config.vision_reuse`.
+        whole: condition that differs in encoding every patch and in nothing else, to compare with.
     """
 
     name: str
@@ -60,6 +65,8 @@ class Condition:
     contestant: str | None = None
     budget: float | Literal["adaptive"] | None = None
     seed: int = 0
+    planner: "Planner | None" = None
+    whole: str | None = None
 
     @property
     def control(self) -> bool:
@@ -70,7 +77,8 @@ class Condition:
         """Returns the fields as plain JSON values."""
         values = {name: getattr(self, name) for name in self.__slots__}
         method = self.method if isinstance(self.method, str) else repr(self.method)
-        return values | {"config": self.config.to_dict(), "method": method}
+        planner = None if self.planner is None else repr(self.planner)
+        return values | {"config": self.config.to_dict(), "method": method, "planner": planner}
 
 
 def _all_conditions(retention: float, threshold: float) -> list[Condition]:

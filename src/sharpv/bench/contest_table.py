@@ -69,6 +69,8 @@ class ContestRow:
         accuracy: mean of the families, with its 95 % interval.
         against_dense: difference from dense over all questions, with its 95 % interval; None for dense.
         against_random: the same from random; None where there is none.
+        against_whole: the same from what differs in encoding every patch; None where there is none.
+        patches: share that the vision tower encodes, mean and range over clips; None where it is all.
         agreement: share of the questions answered as dense does.
         scoring_ms: of a clip, median and quartiles.
         prefill: time of a question's prefill over that of dense, median and quartiles.
@@ -92,6 +94,8 @@ class ContestRow:
     accuracy: Span
     against_dense: Span | None
     against_random: Span | None
+    against_whole: Span | None
+    patches: Span | None
     agreement: float | None
     scoring_ms: Span | None
     prefill: Span | None
@@ -194,6 +198,8 @@ def _row(file: str, summary: Mapping[str, Any], name: str) -> ContestRow:
         accuracy=Span(found["macro"], found["macro_interval"]["low"], found["macro_interval"]["high"]),
         against_dense=_span(found["against_dense"], "difference"),
         against_random=_span(found["against_random"], "difference"),
+        against_whole=_span(found.get("against_whole"), "difference"),
+        patches=_span(cost.get("patch_share"), "mean", "min", "max"),
         agreement=found["agreement"],
         scoring_ms=_span(cost["times"]["scoring_ms"], "median"),
         prefill=_span(cost["times"]["prefill_of_dense"], "median"),

@@ -22,8 +22,9 @@ def cost(
         drawn: names of the first clips of the dataset, in order, whether asked about or not.
 
     Returns:
-        Means over clips, of which `kept_share` is of the tokens that entered the LLM, and `layer_share` the
-        mean over its layers of those that each read. `flops` of a question's prefill, exact and by the
+        Means over clips, of which `kept_share` is of the tokens that entered the LLM, `layer_share` the mean
+        over its layers of those that each read, and `patch_share` of the patches that the vision tower
+        encoded, None without `vision_reuse`. `flops` of a question's prefill, exact and by the
         papers' formula, and their shares of dense. `times`: `seconds` of all clips; `scoring_ms` of a clip
         and `prefill_ms` of a question as medians over clips, with quartiles, and so `prefill_of_dense`, the
         ratio clip by clip, since conditions take turns on each clip. What is given by scene is of
@@ -34,6 +35,9 @@ def cost(
     return {
         "tokens_kept": fmean(record.tokens_kept for record in watched) if watched else 0.0,
         "kept_share": _range([record.tokens_kept / record.tokens_total for record in watched]),
+        "patch_share": _range(
+            [record.patches_encoded / record.patches_total for record in watched if record.patches_total]
+        ),
         "layer_share": _range([_layer_share(record) for record in watched]),
         "clips_by_scene": {scene: len(group) for scene, group in by_scene.items()},
         "kept_share_by_scene": {

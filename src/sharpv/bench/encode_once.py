@@ -4,14 +4,16 @@ import copy
 import functools
 import inspect
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sharpv.bench.reuse import reusing
 from sharpv.hf.families import require_family
 from sharpv.hf.features import covered, encode_video
+from sharpv.hf.reuse.encoder import Reuse
 from sharpv.hf.tower_attention import attention_of, hear, remember_attention
 
 __all__ = ["encode_once", "encoded_as", "features_only"]
@@ -20,7 +22,9 @@ TOWER_STATES = ("last_hidden_state", "hidden_states", "attentions")
 
 
 @contextmanager
-def encode_once(model: Any, inputs: Mapping[str, Any], *, attention: bool = False) -> Iterator[None]:
+def encode_once(
+    model: Any, inputs: Mapping[str, Any], *, attention: bool = False, reuse: Reuse | None = None
+) -> Iterator[None]:
     """Within the block, every video of the model's requests is taken for that of one request.
 
     The vision tower runs once, and each request gets as many copies of the features as it has rows: all rows
@@ -30,13 +34,14 @@ def encode_once(model: Any, inputs: Mapping[str, Any], *, attention: bool = Fals
         model: whose encoder of videos is covered until the end of the block.
         inputs: what the processor returned for one prompt with the clip.
         attention: whether a method will look at the attention of the vision tower.
+        reuse: what spares the vision tower patches; not with `attention`.
 
     Raises:
         UnsupportedModelError: a model of an unknown family.
         InputError: attention of a tower that is not read.
     """
     base, family = model.base_model, require_family(model.config.model_type)
-    with torch.no_grad(), hear(base, family) if attention else nullcontext():
+    with torch.no_grad(), hear(base, family) if attention else reusing(model, inputs, reuse):
         once, _ = encode_video(base, family, inputs)
     with encoded_as(model, inputs, once):
         yield

@@ -1,37 +1,45 @@
 """Where the time to first token goes, dense and pruned, and how much of what the FLOPs allow is reached."""
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from sharpv.bench.card import describe, prompt_flops
 from sharpv.bench.clock import PEAK_KINDS
 from sharpv.bench.flops import on_meta
+from sharpv.bench.latency_reuse import (
+    REUSE,
+    WHOLE,
+    Side,
+    encode_in_turn,
+    kinds,
+    median_round,
+    reuse_summary,
+)
 from sharpv.bench.latency_spec import LatencySpec
-from sharpv.bench.latency_summary import Round, side_summary, speed_up, spread
+from sharpv.bench.latency_summary import Round, first_tokens, side_summary, speed_up, spread
 from sharpv.bench.phases import (
+    ENCODER_PHASES,
     INPUT_PHASES,
     InputSide,
     LlmSide,
     preprocess,
     read_clip,
-    run_input_side,
     run_llm_side,
 )
-from sharpv.bench.trust import require_exact_idle, require_kept
+from sharpv.bench.trust import require_exact_idle, require_exact_reuse, require_kept
 from sharpv.bench.where import where
 from sharpv.hf.ask import VideoModel
-from sharpv.hf.attach import Session, attach
+from sharpv.hf.attach import attach
 from sharpv.methods import find_pruner
 
 __all__ = ["DENSE", "run"]
 
 SCHEMA_VERSION = 1
 DENSE = "dense"
-
-Sides = dict[str, Callable[[], AbstractContextManager[Session | None]]]
 
 
 def run(
@@ -44,8 +52,10 @@ def run(
     """Describes a model, checks it, and times requests with a clip, dense and pruned in turn.
 
     Each round reads, preprocesses and encodes the clip once, for all sides: they do not differ before the
-    LLM. Then each side generates, in an order that turns around from round to round. One round of warm-up
-    comes first. All times are wall clock, with the device's queue done at the border of each phase.
+    LLM. With `spec.config.vision_reuse`, it encodes the clip once more, for sides of their own such as
+    "sharpv+reuse". Then each side generates. Both go in an order that turns around from round to round. One
+    round of warm-up comes first. All times are wall clock, with the device's queue done at the border of each
+    phase.
 
     Where the vision tower would make the run longer than `spec.minutes`, only the first rounds encode the
     clip, and the others go on with the last encoding. The time to first token of a round is that of the
@@ -60,12 +70,12 @@ def run(
 
     Returns:
         A dictionary for JSON: `card`; `shared` and `sides` with milliseconds as [median, min, max] over the
-        rounds; for each pruned side the ideal speed-up, the one reached, and the largest phase; and where
-        this was measured.
+        rounds; for each pruned side the ideal speed-up, the one reached, and the largest phase; with reuse,
+        `reuse` from `reuse_summary`; and where this was measured.
 
     Raises:
-        RuntimeError: SharpV that drops nothing is not exactly the dense model, or a side kept other tokens
-            than asked: then no time is worth measuring.
+        RuntimeError: SharpV that drops nothing is not exactly the dense model, nor reuse that encodes
+            everything, or a side kept other tokens than asked: then no time is worth measuring.
         InputError: the clip or a method cannot be used with this configuration.
         VideoError: the clip cannot be read.
     """
@@ -75,45 +85,60 @@ def run(
     card = describe(loaded, spec, preprocess(loaded, read_clip(path, spec.frames), spec.questions))
     on_card(card)
     log(f"checking that SharpV that drops nothing is exactly the dense model, on {loaded.name} ...")
-    checked = require_exact_idle(loaded, path, spec)
+    checked = require_exact_idle(loaded, path, spec) | require_exact_reuse(loaded, path, spec)
     log("warm-up ...")
     sides = _sides(loaded, spec)
     encodings = _warm_up(loaded, spec, path, sides, started)
     log(f"{spec.repeats} rounds, of which {encodings} encode the clip ...")
-    given, runs = _rounds(loaded, spec, path, sides, encodings, log)
-    shared = {phase: spread([one[phase] for one in given[:encodings]]) for phase in INPUT_PHASES}
+    rounds = _rounds(loaded, spec, path, sides, encodings, log)
     # Rounds that went on with the last encoding would count it more than once.
-    typical = {phase: None if times is None else times[0] for phase, times in shared.items()}
-    summary = {name: side_summary(typical, runs[name]) for name in sides}
-    _add_ideals(loaded, card, summary, typical, runs)
+    given = {kind: [one.ms for one in done[:encodings]] for kind, done in rounds.given.items()}
+    summary = _summaries(loaded, card, sides, given, rounds)
+    first = rounds.given[WHOLE][-1]
     return {
         "bench": "latency",
         "schema_version": SCHEMA_VERSION,
         "spec": spec.to_dict(),
         "card": card,
         "checked": checked,
-        "shared": {"ms": shared, "encodings": encodings, "peak_bytes": given[-1]["peak_bytes"]},
+        "shared": {
+            "ms": {phase: spread([one[phase] for one in given[WHOLE]]) for phase in INPUT_PHASES},
+            "encodings": encodings,
+            "peak_bytes": first.peak_bytes,
+        },
         "sides": summary,
+        **_reused(sides, given, rounds),
         "peak_bytes_are": PEAK_KINDS.get(loaded.model.device.type),
         **where(str(loaded.model.device)),
     }
 
 
-def _sides(loaded: VideoModel, spec: LatencySpec) -> Sides:
-    """Returns the ways to generate: dense with nothing attached, and each method."""
-    pruned: Sides = {
-        method: partial(attach, loaded.model, spec.config, method=method) for method in spec.methods
-    }
-    return {DENSE: nullcontext, **pruned}
+class _Rounds(NamedTuple):
+    """What was timed, round by round: requests by encoding, without their tensors, and runs by side."""
+
+    given: dict[str, list[InputSide]]
+    runs: dict[str, list[LlmSide]]
 
 
-def _warm_up(loaded: VideoModel, spec: LatencySpec, path: str, sides: Sides, started: float) -> int:
+def _sides(loaded: VideoModel, spec: LatencySpec) -> dict[str, Side]:
+    """Returns the ways to generate: dense with nothing attached, and each method, with reuse too."""
+    sides = {DENSE: Side(nullcontext)}
+    for kind in kinds(spec):
+        for method in spec.methods:
+            name = method if kind == WHOLE else f"{method}+{kind}"
+            sides[name] = Side(partial(attach, loaded.model, spec.pruning, method=method), kind)
+    return sides
+
+
+def _warm_up(
+    loaded: VideoModel, spec: LatencySpec, path: str, sides: Mapping[str, Side], started: float
+) -> int:
     """Runs everything once; returns how many rounds can encode the clip within the time that is left."""
     begun = time.perf_counter()
-    request = run_input_side(loaded, path, spec.frames, spec.questions)
+    requests = encode_in_turn(loaded, spec, path, 0)
     encoded = time.perf_counter()
-    for make in sides.values():
-        run_llm_side(loaded, request, spec.new_tokens, make)
+    for side in sides.values():
+        run_llm_side(loaded, requests[side.encoding], spec.new_tokens, side.attached)
     done = time.perf_counter()
     left = spec.minutes * 60 - (done - started) - spec.repeats * (done - encoded)
     return min(max(int(left / (encoded - begun)), 1), spec.repeats)
@@ -123,49 +148,72 @@ def _rounds(
     loaded: VideoModel,
     spec: LatencySpec,
     path: str,
-    sides: Sides,
+    sides: Mapping[str, Side],
     encodings: int,
     log: Callable[[str], None],
-) -> tuple[list[Round], dict[str, list[LlmSide]]]:
-    """Returns the input side of each round, and each side's runs; see `run`."""
-    given: list[Round] = []
-    runs: dict[str, list[LlmSide]] = {name: [] for name in sides}
-    request: InputSide | None = None
+) -> _Rounds:
+    """Returns what was timed; see `run`."""
+    rounds = _Rounds({kind: [] for kind in kinds(spec)}, {name: [] for name in sides})
+    requests: dict[str, InputSide] = {}
     for number in range(spec.repeats):
-        if request is None or number < encodings:
-            request = None  # so that two encodings are never held at once
-            request = run_input_side(loaded, path, spec.frames, spec.questions)
-        given.append({**request.ms, "peak_bytes": request.peak_bytes})
+        if number < encodings:
+            requests.clear()  # so that those of two rounds are never held at once
+            requests = encode_in_turn(loaded, spec, path, number)
+        for kind, request in requests.items():
+            rounds.given[kind].append(replace(request, inputs={}, encoded=None))
         for name in list(sides) if number % 2 else list(sides)[::-1]:
-            side = run_llm_side(loaded, request, spec.new_tokens, sides[name])
+            side = run_llm_side(loaded, requests[sides[name].encoding], spec.new_tokens, sides[name].attached)
             if name != DENSE:
-                require_kept(name, side.videos, spec)
-            runs[name].append(side)
-        log(_line(number, spec, given[-1], {name: sided[-1] for name, sided in runs.items()}))
-    return given, runs
+                require_kept(name.partition("+")[0], side.videos, spec)
+            rounds.runs[name].append(side)
+        log(_line(number, spec, rounds))
+    return rounds
 
 
-def _add_ideals(
+def _summaries(
     loaded: VideoModel,
     card: dict[str, Any],
-    summary: dict[str, dict[str, Any]],
-    typical: Round,
-    runs: dict[str, list[LlmSide]],
-) -> None:
-    """Adds the operations of the prefill to each side, and to the pruned ones what they allow and reached."""
+    sides: Mapping[str, Side],
+    given: Mapping[str, Sequence[Round]],
+    rounds: _Rounds,
+) -> dict[str, dict[str, Any]]:
+    """Sums up each side, with the operations of its prefill and what those allow and reached."""
+    typical = {kind: median_round(each) for kind, each in given.items()}
+    summary: dict[str, dict[str, Any]] = {}
     request, twin = card["request"], on_meta(loaded.model)
-    whole = request["prompt_tokens"]
-    for name, side in summary.items():
+    for name, (_, kind) in sides.items():
+        side = summary[name] = side_summary(typical[kind], rounds.runs[name])
         dropped = 0 if name == DENSE else side["tokens_total"] - side["tokens_kept"]
-        flops = prompt_flops(twin, request["batch"], whole - dropped)["prefill"]
+        flops = prompt_flops(twin, request["batch"], request["prompt_tokens"] - dropped)["prefill"]
         side["prefill_flops"] = flops
         side["prefill_flops_per_second"] = None if flops is None else flops / side["ms"]["prefill"][0] * 1e3
+        if kind == REUSE:
+            side["ms"] |= {phase: spread([one[phase] for one in given[kind]]) for phase in ENCODER_PHASES}
         if name != DENSE:
             ratio = None if flops is None else summary[DENSE]["prefill_flops"] / flops
-            side["speed_up"] = speed_up(typical, runs[DENSE], runs[name], ratio)
+            reused = (typical[kind], rounds.given[kind][-1].reuse[0].share) if kind == REUSE else None
+            runs = rounds.runs[DENSE], rounds.runs[name]
+            side["speed_up"] = speed_up(typical[WHOLE], *runs, ratio, reused)
+    return summary
 
 
-def _line(number: int, spec: LatencySpec, given: Round, sides: dict[str, LlmSide]) -> str:
-    parts = ", ".join(f"{name} prefill {side.ms['prefill']:.0f} ms" for name, side in sides.items())
-    tower = given["vision_tower"] or 0.0
-    return f"round {number + 1} of {spec.repeats}: vision tower {tower:.0f} ms, {parts}"
+def _reused(
+    sides: Mapping[str, Side], given: Mapping[str, Sequence[Round]], rounds: _Rounds
+) -> dict[str, dict[str, Any]]:
+    """Returns what reuse spared, as `reuse`; nothing without it."""
+    if REUSE not in given:
+        return {}
+    totals = {
+        name: first_tokens(median_round(given[side.encoding]), rounds.runs[name])
+        for name, side in sides.items()
+    }
+    return {"reuse": reuse_summary(given, rounds.given[REUSE][-1], totals)}
+
+
+def _line(number: int, spec: LatencySpec, rounds: _Rounds) -> str:
+    parts = [f"{name} prefill {runs[-1].ms['prefill']:.0f} ms" for name, runs in rounds.runs.items()]
+    towers = [
+        f"vision tower{'' if kind == WHOLE else ' with reuse'} {done[-1].ms['vision_tower'] or 0.0:.0f} ms"
+        for kind, done in rounds.given.items()
+    ]
+    return f"round {number + 1} of {spec.repeats}: {', '.join([*towers, *parts])}"

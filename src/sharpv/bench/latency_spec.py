@@ -25,7 +25,8 @@ class LatencySpec:
         methods: at least one of `sharpv.methods.BEFORE_LLM`, each once: what is predicted and checked is the
             number of tokens that enter the LLM.
         config: what each of them keeps, by `retention`. The default is 12 % of the tokens and no stage 2: the
-            hidden states of random weights do not say which layers have lost sight of the video.
+            hidden states of random weights do not say which layers have lost sight of the video. With its
+            `vision_reuse`, each method is timed with that, too; its `audit` has to be 0.
         repeats: timed rounds, at least 1, and 7 for a figure to publish.
         new_tokens: tokens to generate, at least 1.
         minutes: the whole run may take about so long, more than 0. Where encoding the clip anew in each round
@@ -70,8 +71,18 @@ class LatencySpec:
                 f"LatencySpec.config has threshold={self.config.threshold!r}: set retention instead, by "
                 "which the kept counts can be checked"
             )
+        if self.config.reuse is not None and self.config.reuse.audit:
+            raise ValueError(
+                f"LatencySpec.config has vision_reuse with audit={self.config.reuse.audit}, which encodes "
+                "frames twice: set audit=0 to time it; `sharpv bench audit` tells what reuse changes"
+            )
         # A family that is shown a video as images has no others here.
         object.__setattr__(self, "config", replace(self.config, images_as_frames=True))
+
+    @property
+    def pruning(self) -> SharpVConfig:
+        """What sessions are attached with: videos come to them encoded."""
+        return replace(self.config, vision_reuse=None)
 
     @property
     def questions(self) -> tuple[str, ...]:

@@ -6,7 +6,15 @@ from typing import Any
 
 from sharpv.bench.phases import INPUT_PHASES, LLM_PHASES, LlmSide
 
-__all__ = ["FIRST_TOKEN_PHASES", "Round", "llm_summary", "side_summary", "speed_up", "spread"]
+__all__ = [
+    "FIRST_TOKEN_PHASES",
+    "Round",
+    "first_tokens",
+    "llm_summary",
+    "side_summary",
+    "speed_up",
+    "spread",
+]
 
 FIRST_TOKEN_PHASES = (*INPUT_PHASES, *LLM_PHASES)
 """The phases whose sum is the time to first token."""
@@ -72,7 +80,11 @@ def first_tokens(given: Round, runs: Sequence[LlmSide]) -> list[float]:
 
 
 def speed_up(
-    given: Round, dense: Sequence[LlmSide], pruned: Sequence[LlmSide], flops_ratio: float | None
+    given: Round,
+    dense: Sequence[LlmSide],
+    pruned: Sequence[LlmSide],
+    flops_ratio: float | None,
+    reused: tuple[Round, float] | None = None,
 ) -> dict[str, Any]:
     """Says how much faster pruning made prefill and first token, and what it could have.
 
@@ -81,22 +93,26 @@ def speed_up(
         dense: the dense side's rounds.
         pruned: a pruned side's, in the same order.
         flops_ratio: operations of the dense prefill over those of the pruned one; None if not counted.
+        reused: for a side with vision reuse, its own milliseconds of the input phases, and the share of the
+            patches that are encoded.
 
     Returns:
         For `prefill` and `first_token`: `reached`, the ratio of both sides in each round; `ideal`; and
         `share`, the median reached over the ideal. The ideal prefill is faster by the ratio of operations.
-        The ideal time to first token is the dense one with the ideal prefill, all else as measured, and
-        choosing the tokens free.
+        The ideal time to first token is the dense one with the ideal prefill, with reuse the share of the
+        vision tower's time, all else as measured, and choosing tokens and patches free.
     """
     pairs = list(zip(dense, pruned, strict=True))
     prefill = [_ms(one, "prefill") / _ms(other, "prefill") for one, other in pairs]
     whole = first_tokens(given, dense)
-    first = [one / other for one, other in zip(whole, first_tokens(given, pruned), strict=True)]
+    own, share = (given, 1.0) if reused is None else reused
+    first = [one / other for one, other in zip(whole, first_tokens(own, pruned), strict=True)]
+    spared = (given["vision_tower"] or 0.0) * (1 - share)
     ideal_first = None
     if flops_ratio is not None:
         prefills = [_ms(side, "prefill") for side in dense]
         ideal_first = statistics.median(
-            total / (total - part * (1 - 1 / flops_ratio))
+            total / (total - part * (1 - 1 / flops_ratio) - spared)
             for total, part in zip(whole, prefills, strict=True)
         )
     return {"prefill": _against(prefill, flops_ratio), "first_token": _against(first, ideal_first)}

@@ -22,7 +22,8 @@ class Encoded(NamedTuple):
 
     Attributes:
         output: of the encoder; its features are `pooler_output`.
-        tower: what the meter counted in the vision tower; all of it where the two cannot be told apart.
+        tower: what the meter counted up to the projector, the vision tower and the planning of reuse; all of
+            it where the two cannot be told apart.
         projector: the rest of the way to the LLM's input: projection, pooling, separators; None where the two
             cannot be told apart.
     """
@@ -44,8 +45,10 @@ def encode_in_parts(
         meter: a reading that only grows, such as seconds or floating-point operations.
     """
     mergers = _mergers(base)
-    watched = mergers or tower_and_projector(base)[0]
+    towers, projectors = tower_and_projector(base)
+    watched = mergers or towers
     inside, entered = 0.0, 0.0
+    projecting: float | None = None
 
     def enter(*_: Any) -> None:
         nonlocal entered
@@ -55,18 +58,28 @@ def encode_in_parts(
         nonlocal inside
         inside += meter() - entered
 
+    def project(*_: Any) -> None:
+        nonlocal projecting
+        projecting = meter() if projecting is None else projecting
+
     hooks = [part.register_forward_pre_hook(enter) for part in watched]
+    hooks += [] if mergers else [part.register_forward_pre_hook(project) for part in projectors]
     hooks += [part.register_forward_hook(leave) for part in watched]
     try:
         start = meter()
         output, _ = encode_video(base, family, inputs)
-        whole = meter() - start
+        end = meter()
     finally:
         for hook in hooks:
             hook.remove()
+    whole = end - start
     if not inside:
         return Encoded(output, whole, None)
-    return Encoded(output, whole - inside, inside) if mergers else Encoded(output, inside, whole - inside)
+    if mergers:
+        return Encoded(output, whole - inside, inside)
+    # With reuse, rows are spread to all frames after the tower has been left.
+    tower = inside if projecting is None else projecting - start
+    return Encoded(output, tower, whole - tower)
 
 
 def tower_and_projector(base: Any) -> tuple[list[nn.Module], list[nn.Module]]:

@@ -12,28 +12,50 @@ from torch.utils._pytree import tree_leaves
 from sharpv.bench.clock import seconds, watch_peak
 from sharpv.bench.encode_once import encoded_as, features_only
 from sharpv.bench.parts import encode_in_parts
+from sharpv.bench.reuse import reusing
 from sharpv.errors import InputError
 from sharpv.hf.ask import VideoModel, build_inputs
 from sharpv.hf.attach import Session
 from sharpv.hf.cache import CACHE, cache_bytes
 from sharpv.hf.families import require_family
-from sharpv.report import VideoReport
+from sharpv.hf.reuse.encoder import Reuse
+from sharpv.report import ReuseReport, VideoReport
 from sharpv.video import Sampling, Video, read_video
 
 __all__ = [
+    "ENCODER_PHASES",
     "INPUT_PHASES",
     "LLM_PHASES",
     "InputSide",
     "LlmSide",
+    "Prepared",
+    "encode",
+    "prepare",
     "preprocess",
     "read_clip",
     "run_input_side",
     "run_llm_side",
 ]
 
-INPUT_PHASES = ("read", "preprocess", "vision_tower", "projector")
+ENCODER_PHASES = ("vision_tower", "projector")
+INPUT_PHASES = ("read", "preprocess", *ENCODER_PHASES)
 LLM_PHASES = ("scoring", "prefill", "rest")
 """The phases up to the first token; `rest` is embedding, the head and all else that `generate()` does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A clip as the vision tower takes it.
+
+    Attributes:
+        inputs: of the model, on its device.
+        ms: milliseconds of reading and preprocessing.
+        peak_bytes: the most memory in use meanwhile.
+    """
+
+    inputs: dict[str, Any]
+    ms: dict[str, float | None]
+    peak_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +67,14 @@ class InputSide:
         encoded: output of the encoder of videos.
         ms: milliseconds of each of `INPUT_PHASES`; the projector's is None where it cannot be told apart.
         peak_bytes: the most memory in use meanwhile.
+        reuse: of each video, what of it was encoded; empty without reuse.
     """
 
     inputs: dict[str, Any]
     encoded: Any
     ms: dict[str, float | None]
     peak_bytes: int | None
+    reuse: tuple[ReuseReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +117,6 @@ def preprocess(loaded: VideoModel, video: Video, questions: tuple[str, ...]) -> 
     return dict(inputs.to(loaded.model.device, loaded.model.dtype))
 
 
-@torch.no_grad()
 def run_input_side(loaded: VideoModel, path: str, frames: int, questions: tuple[str, ...]) -> InputSide:
     """Reads a clip, preprocesses it for a batch of questions about it, and encodes it for each.
 
@@ -103,22 +126,49 @@ def run_input_side(loaded: VideoModel, path: str, frames: int, questions: tuple[
         frames: to read.
         questions: one per row of the batch; each row's copy of the clip is preprocessed and encoded.
     """
-    model, family = loaded.model, require_family(loaded.model.config.model_type)
-    device = model.device
+    return encode(loaded, prepare(loaded, path, frames, questions))
+
+
+def prepare(loaded: VideoModel, path: str, frames: int, questions: tuple[str, ...]) -> Prepared:
+    """Reads a clip, and preprocesses it for a batch of questions about it; see `run_input_side`."""
+    device = loaded.model.device
     peak = watch_peak(device)
     start = seconds(device)
     video = read_clip(path, frames)
     read = seconds(device)
     inputs = preprocess(loaded, video, questions)
-    preprocessed = seconds(device)
-    encoded = encode_in_parts(model.base_model, family, inputs, lambda: seconds(device) * 1e3)
-    ms = {
+    ms: dict[str, float | None] = {
         "read": (read - start) * 1e3,
-        "preprocess": (preprocessed - read) * 1e3,
-        "vision_tower": encoded.tower,
-        "projector": encoded.projector,
+        "preprocess": (seconds(device) - read) * 1e3,
     }
-    return InputSide(inputs, features_only(encoded.output), ms, peak())
+    return Prepared(inputs, ms, peak())
+
+
+@torch.no_grad()
+def encode(loaded: VideoModel, given: Prepared, reuse: Reuse | None = None) -> InputSide:
+    """Encodes the clip of each row.
+
+    Args:
+        loaded: the model.
+        given: the request.
+        reuse: what spares the vision tower patches, whose planning counts as the tower's time; None encodes
+            all of them.
+    """
+    model, family = loaded.model, require_family(loaded.model.config.model_type)
+    device = model.device
+    peak = watch_peak(device)
+    with reusing(model, given.inputs, reuse):
+        encoded = encode_in_parts(model.base_model, family, given.inputs, lambda: seconds(device) * 1e3)
+    ms = {**given.ms, "vision_tower": encoded.tower, "projector": encoded.projector}
+    peaks = (given.peak_bytes, peak())
+    videos = () if reuse is None else tuple(video.report() for video in reuse.videos)
+    return InputSide(
+        given.inputs,
+        features_only(encoded.output),
+        ms,
+        None if None in peaks else max(each or 0 for each in peaks),
+        videos,
+    )
 
 
 class _Marks:

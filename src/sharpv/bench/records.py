@@ -48,6 +48,8 @@ class ClipRecord:
         dropped: per layer, share of the questions for which it gave up the video.
         cache_bytes: of the KV cache after the prefill, per question.
         dense_cache_bytes: what the dense model would have held.
+        patches_total: of the clip, for the vision tower; 0 without `vision_reuse`.
+        patches_encoded: those that the vision tower encoded.
         layer_tokens: visual tokens that each decoder layer read, per question; empty without video.
         flops: of a question's prefill, counted, with the head on its last token; a mean over the questions.
         paper_flops: the same by the formula that papers on pruning use.
@@ -62,6 +64,8 @@ class ClipRecord:
     answers: tuple[Answered, ...]
     tokens_total: int = 0
     tokens_kept: int = 0
+    patches_total: int = 0
+    patches_encoded: int = 0
     ratios: tuple[float, ...] = ()
     similarity: tuple[float, ...] = ()
     dropped: tuple[float, ...] = ()

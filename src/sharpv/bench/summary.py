@@ -40,7 +40,8 @@ def summarise(
         - `macro`, the mean over the families, and `macro_interval`;
         - `caption_facts`: the mean share of true facts stated; `agreement`: the share of questions answered
           as "dense" does; `best_constant`: as above, of the questions that this condition was asked;
-        - `against_dense` and `against_random`: `Comparison`, in all, by family, and by scene type;
+        - `against_dense`, `against_random` and `against_whole`: `Comparison`, in all, by family, and by scene
+          type;
         - `cost`: from `cost`;
         - `contestant`, `budget` and `seed`: of a contest.
     """
@@ -75,7 +76,8 @@ def _of_condition(
     records: Sequence[ClipRecord],
     answers: Mapping[str, Answers],
 ) -> dict[str, Any]:
-    mine, dense, rival = answers[condition.name], answers[DENSE], answers.get(condition.rival or "", {})
+    mine, dense = answers[condition.name], answers[DENSE]
+    rival, whole = answers.get(condition.rival or "", {}), answers.get(condition.whole or "", {})
     scene_of = {record.clip: record.scene_type for record in records}
     mean = _share(mine, mine, [family for _, family, _ in mine])
     facts = [answered.facts for answered in mine.values() if answered.facts is not None]
@@ -95,6 +97,7 @@ def _of_condition(
         "best_constant": _best_constant(mine, lambda answered: answered.family),
         "against_dense": None if condition.name == DENSE else _against(mine, dense, scene_of),
         "against_random": _against(mine, rival, scene_of),
+        "against_whole": _against(mine, whole, scene_of),
     }
 
 

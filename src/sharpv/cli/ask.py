@@ -28,7 +28,9 @@ from sharpv.cli.options import (
     Retention,
     SpatialWeight,
     Threshold,
+    VisionReuse,
 )
+from sharpv.cli.reuse_show import reuse_lines
 from sharpv.cli.settings import pruning_or_dense, sampling
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ def ask(
     min_tokens_per_frame: MinTokens = None,
     memory_threshold: MemoryThreshold = None,
     no_memory: NoMemory = False,
+    vision_reuse: VisionReuse = None,
     dense: Dense = False,
     max_new_tokens: MaxNewTokens = 64,
     dtype: Dtype = "auto",
@@ -80,6 +83,7 @@ def ask(
         "bucket": bucket,
         "min_tokens_per_frame": min_tokens_per_frame,
         "memory_threshold": memory_threshold,
+        "vision_reuse": vision_reuse,
     }
     settings = pruning_or_dense(config, given, no_memory=no_memory, dense=dense)
     clip, loaded = open_clip_and_model(video, model, sampling(frames, fps, model), dtype=dtype, device=device)
@@ -134,4 +138,4 @@ def _summary(report: "Report") -> str:
         parts.append(f"{dropped} of {len(report.layers)} layers dropped their video")
     phases = asdict(report.milliseconds).items()
     spent = ", ".join(f"{name} {value:.0f} ms" for name, value in phases if value is not None)
-    return "; ".join(parts) + f"\n{spent}"
+    return "\n".join(["; ".join(parts), *reuse_lines(report), spent])

@@ -32,6 +32,7 @@ from sharpv.cli.options import (
     Retention,
     SpatialWeight,
     Threshold,
+    VisionReuse,
 )
 from sharpv.cli.settings import is_given, is_toy, pruning_or_dense, sampling
 
@@ -48,7 +49,7 @@ SCHEMA_VERSION = 1
 NOT_OF_A_REQUEST = ("max_side", "config", "dtype", "device")
 NOT_OF_VLLM = (
     *("frames", "fps", "method", "threshold", "spatial_weight", "coverage", "diversity", "bucket"),
-    *("min_tokens_per_frame", "memory_threshold", "no_memory", "dense"),
+    *("min_tokens_per_frame", "memory_threshold", "no_memory", "dense", "vision_reuse"),
 )
 
 Manifest = Annotated[
@@ -126,6 +127,7 @@ def batch(
     min_tokens_per_frame: MinTokens = None,
     memory_threshold: MemoryThreshold = None,
     no_memory: NoMemory = False,
+    vision_reuse: VisionReuse = None,
     dense: Dense = False,
     max_new_tokens: MaxNewTokens = 64,
     dtype: Dtype = "auto",
@@ -147,6 +149,7 @@ def batch(
         "bucket": bucket,
         "min_tokens_per_frame": min_tokens_per_frame,
         "memory_threshold": memory_threshold,
+        "vision_reuse": vision_reuse,
     }
     settings = pruning_or_dense(config, given, no_memory=no_memory, dense=dense)
     rule = sampling(frames, fps, model)
@@ -176,13 +179,15 @@ def _options(ctx: typer.Context, engine: str, settings: "SharpVConfig") -> dict[
         # The plug-in lays prompts out before it has the features, so it estimates the adaptive share.
         keep = "auto" if settings.retention == "adaptive" else settings.retention
         return {"mm_processor_kwargs": {"sharpv_keep": keep}} if is_given(ctx, "retention") else {}
-    names = [name for name in settings.to_dict() if name in ctx.params and is_given(ctx, name)]
+    by_name = ("method", "frames", "fps", "vision_reuse")
+    fields = settings.to_dict().keys() - {*by_name}
+    names = sorted(name for name in fields if name in ctx.params and is_given(ctx, name))
     if is_given(ctx, "no_memory") or is_given(ctx, "dense"):
         names.append("memory_threshold")
     if is_given(ctx, "dense"):
         names.append("retention")
     values = {name: getattr(settings, name) for name in names}
-    values |= {name: ctx.params[name] for name in ("method", "frames", "fps") if is_given(ctx, name)}
+    values |= {name: ctx.params[name] for name in by_name if is_given(ctx, name)}
     return {"sharpv": values} if values else {}
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from sharpv.cli import output
+from sharpv.cli.audit import audit
 from sharpv.cli.growth import growth
 from sharpv.cli.latency import latency
 from sharpv.cli.options import Debug
@@ -70,5 +71,5 @@ def _shape(text: str) -> tuple[int, int, int]:
     return numbers[0], numbers[1], numbers[2]
 
 
-for function in (growth, latency, reading, scoring):
+for function in (audit, growth, latency, reading, scoring):
     bench.command()(command(function))

@@ -19,9 +19,11 @@ __all__ = [
     "COST",
     "METHOD",
     "NONE",
+    "REUSE",
     "STAGE_2",
     "TOKENS",
     "Columns",
+    "besides",
     "budget",
     "csv_text",
     "families_table",
@@ -107,6 +109,12 @@ STAGE_2: Columns = (
 )
 """What stage 2 changes: it acts on what comes after the first word of an answer."""
 
+REUSE: Columns = (
+    ("patches %", lambda row: _kept(row.patches)),
+    ("against all patches", lambda row: _difference(row.against_whole)),
+)
+"""What the vision tower encoded of the clips, and how far that is from all of it."""
+
 
 def table_of(rows: Sequence[ContestRow], columns: Columns) -> Cells:
     """Returns the titles of the columns, and a line of cells per row."""
@@ -139,9 +147,14 @@ def families_table(rows: Sequence[ContestRow], who: Columns) -> Cells:
 def tables(rows: Sequence[ContestRow], by_family: bool = False) -> list[Cells]:
     """Returns the table of all rows, and that by family where wanted."""
     who = (*(FILE if stands_twice(rows) else ()), *METHOD, *BUDGET)
-    later = STAGE_2 if any(row.layers_out is not None for row in rows) else ()
-    made = [table_of(rows, (*who, *TOKENS, *ACCURACY, *COST, *later))]
+    made = [table_of(rows, (*who, *TOKENS, *ACCURACY, *COST, *besides(rows)))]
     return [*made, families_table(rows, who)] if by_family else made
+
+
+def besides(rows: Sequence[ContestRow]) -> Columns:
+    """Returns the columns of stage 2 and of vision reuse, as far as they say anything."""
+    later = STAGE_2 if any(row.layers_out is not None for row in rows) else ()
+    return (*later, *REUSE) if any(row.patches is not None for row in rows) else later
 
 
 def stands_twice(rows: Sequence[ContestRow]) -> bool:

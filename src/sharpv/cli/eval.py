@@ -3,19 +3,45 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from sharpv.bench.conditions import ALL, CONDITIONS, DEFAULT, DENSE, choose_conditions
+from sharpv.bench.conditions import ALL, DEFAULT
 from sharpv.cli import output
 from sharpv.cli.agreement import evaluate_clips
+from sharpv.cli.eval_conditions import conditions_of, contest_of
+from sharpv.cli.eval_options import (
+    Ablations,
+    BatchSize,
+    Budgets,
+    Conditions,
+    ControlPerFamily,
+    EvalDtype,
+    EvalFrames,
+    Families,
+    Files,
+    Limit,
+    LmmsConfig,
+    LmmsMethod,
+    Methods,
+    Out,
+    PerFamily,
+    Questions,
+    Retention,
+    Rows,
+    SceneTypes,
+    Scoring,
+    Seeds,
+    Source,
+    Stage2,
+    Suite,
+    Threshold,
+)
 from sharpv.cli.eval_show import show, show_contest
-from sharpv.cli.lmms import DEFAULT as LMMS_DEFAULT
-from sharpv.cli.lmms import evaluate_lmms
+from sharpv.cli.lmms import columns, evaluate_lmms
 from sharpv.cli.options import Debug, Device, Json, Model, Seed, Size, Split
 from sharpv.cli.settings import is_given, listed
-from sharpv.config import SharpVConfig
 from sharpv.tiny.load import TOY_PREFIX
 
 if TYPE_CHECKING:
@@ -24,7 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
-CLIPS_ONLY = ("clips", "question")
+CLIPS_ONLY, LMMS_ONLY = ("clips", "question"), ("method", "config", "limit", "batch_size")
 SHAPESQA_ONLY = (
     *("condition", "ablation", "stage_2", "retention", "threshold", "per_family", "control_per_family"),
     *("family", "scene_type", "split", "size", "source", "scoring", "rows", "seed"),
@@ -35,85 +61,10 @@ LMMS_REFUSES = tuple(
     if name not in ("condition", "retention", "threshold")
 )
 CONTEST_ONLY, CONDITIONS_ONLY = ("budgets", "seeds", "stage_2"), ("retention", "threshold")
-Number = TypeVar("Number", int, float)
+LMMS_SETTINGS = ("method", "config", "retention", "threshold")
 CLIPS, LMMS = "clips", "lmms:"
 SUITES = ("shapesqa", CLIPS, f"{LMMS}TASK")
 QUESTIONS, QUESTIONS_IN_A_CONTEST = 200, 50
-
-Suite = Annotated[
-    str,
-    typer.Option(
-        help="shapesqa: accuracy; clips: how far the logits on clips of yours are from dense; lmms:TASK: a "
-        "task of lmms-eval, such as lmms:mvbench."
-    ),
-]
-Files = Annotated[
-    list[Path] | None,
-    typer.Argument(
-        metavar="[CLIP]...",
-        help="Video files, for --suite clips; for lmms:TASK, after --, more options of lmms-eval.",
-        show_default=False,
-    ),
-]
-Questions = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--question", help="Of --suite clips, about each clip, repeatable. [default: some for any clip]"
-    ),
-]
-EvalFrames = Annotated[
-    int, typer.Option(min=1, help="Frames of each clip. For lmms:TASK, 32 unless given, or the toy's 8.")
-]
-Conditions = Annotated[
-    list[str] | None,
-    typer.Option(
-        help=f"Column of the table, repeatable: {', '.join(CONDITIONS)}; {ALL} for all of them. "
-        f"[default: {', '.join(DEFAULT)}]"
-    ),
-]
-Methods = Annotated[
-    str | None,
-    typer.Option(
-        help="Contest instead of conditions: methods, with commas between (see `sharpv methods`), or all; at "
-        "every budget, beside dense, random and uniform."
-    ),
-]
-Ablations = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--ablation",
-        help="SharpV with one part changed, repeatable: tokens, counts, w, M, K or coverage; instead of "
-        "conditions.",
-    ),
-]
-Budgets = Annotated[
-    str, typer.Option(help="Of a contest: shares of tokens, and adaptive, with commas between.")
-]
-Seeds = Annotated[str, typer.Option(help="Of a contest: random draws once for each, with commas between.")]
-Stage2 = Annotated[bool, typer.Option("--stage-2", help="Of a contest: with stage 2 at its default.")]
-Retention = Annotated[float, typer.Option(help="Share of tokens that the -budget conditions keep.")]
-Threshold = Annotated[float, typer.Option(help="Least importance that sharpv-threshold keeps.")]
-PerFamily = Annotated[
-    int | None, typer.Option(help="Questions of each family. [default: 200; 50 in a contest]")
-]
-ControlPerFamily = Annotated[
-    int | None, typer.Option(help="The same for the controls. [default: 100 at most]")
-]
-Families = Annotated[
-    list[str] | None, typer.Option("--family", help="Family of questions, repeatable. [default: all]")
-]
-SceneTypes = Annotated[
-    list[str] | None, typer.Option("--scene-type", help="Type of scene, repeatable. [default: all]")
-]
-Source = Annotated[str, typer.Option(help="arrays, or mp4: through a file.")]
-Scoring = Annotated[str, typer.Option(help="options: the likeliest one; generate: free text.")]
-Rows = Annotated[int, typer.Option(help="The most questions in a batch.")]
-EvalDtype = Annotated[
-    str | None, typer.Option(help="As for ask. [default: float32 for the model in the box, else auto]")
-]
-Out = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Folder for the records; a second run there goes on.")
-]
 
 
 def evaluate(
@@ -143,6 +94,10 @@ def evaluate(
     dtype: EvalDtype = None,
     device: Device = None,
     seed: Seed = 0,
+    method: LmmsMethod = "sharpv",
+    config: LmmsConfig = None,
+    limit: Limit = None,
+    batch_size: BatchSize = 1,
     out: Out = None,
     json: Json = False,
     debug: Debug = False,
@@ -157,16 +112,19 @@ def evaluate(
     With --methods, methods are set side by side: "--methods all --budgets 0.12,0.25,adaptive"; `sharpv
     compare` makes one table and a plot of the summaries that -o leaves behind.
 
-    With --suite lmms:TASK, lmms-eval runs its task once for each condition, by default dense and sharpv.
+    With --suite lmms:TASK, lmms-eval runs its task once without SharpV and once with what --method, --config,
+    --retention and --threshold say, or once for each --condition.
     """
     if suite.startswith(LMMS):
         _refuse(ctx, LMMS_REFUSES, f"--suite {CLIPS} or shapesqa")
-        names = condition or LMMS_DEFAULT
+        given = {name: ctx.params[name] for name in LMMS_SETTINGS if is_given(ctx, name)}
         evaluate_lmms(
             suite.removeprefix(LMMS),
-            [each for each in _conditions(names, retention, threshold) if each.name in (DENSE, *names)],
+            columns(condition, given),
             [str(each) for each in clips or ()],
             frames=frames if is_given(ctx, "frames") else None,
+            limit=limit,
+            batch_size=batch_size,
             model=model,
             dtype=dtype,
             device=device,
@@ -177,12 +135,12 @@ def evaluate(
     if suite not in SUITES[:2]:
         raise typer.BadParameter(f"{suite!r} is none of {', '.join(SUITES)}", param_hint="--suite")
     _refuse_idle(ctx, suite, contest=methods is not None, other=bool(ablation))
-    contest = _contest(methods, budgets, seeds, stage_2, ablation or [], bool(condition))
+    contest = contest_of(methods, budgets, seeds, stage_2, ablation or [], bool(condition))
     everyone = methods is None or ALL in listed(methods)
     if suite == CLIPS:
         evaluate_clips(
             clips or (),
-            contest or _contest(ALL, budgets, seeds, False, [], bool(condition)) or (),
+            contest or contest_of(ALL, budgets, seeds, False, [], bool(condition)) or (),
             question or (),
             everyone=everyone,
             frames=frames,
@@ -197,7 +155,7 @@ def evaluate(
     if per_family is None:
         per_family = QUESTIONS_IN_A_CONTEST if contest else QUESTIONS
     spec = _spec(
-        contest or _conditions(condition or DEFAULT, retention, threshold),
+        contest or conditions_of(condition or DEFAULT, retention=retention, threshold=threshold),
         per_family=per_family,
         control_per_family=min(100, per_family) if control_per_family is None else control_per_family,
         families=tuple(family) if family else None,
@@ -225,9 +183,11 @@ def _refuse_idle(ctx: typer.Context, suite: str, *, contest: bool, other: bool) 
     Raises:
         typer.BadParameter: one of them was given.
     """
-    idle: dict[str, Sequence[str]] = {"--suite clips": CLIPS_ONLY}
+    idle: dict[str, Sequence[str]] = {f"--suite {LMMS}TASK": LMMS_ONLY}
     if suite == CLIPS:
-        idle = {"--suite shapesqa": SHAPESQA_ONLY}
+        idle["--suite shapesqa"] = SHAPESQA_ONLY
+    else:
+        idle["--suite clips"] = CLIPS_ONLY
     if suite != CLIPS and not contest:
         idle["--methods"] = CONTEST_ONLY
     if contest or other:
@@ -251,56 +211,6 @@ def _check_frames(frames: int) -> None:
     low, high = FRAMES
     if not low <= frames <= high:
         raise typer.BadParameter(f"{frames} is not in the range {low} to {high}", param_hint="'--frames'")
-
-
-def _conditions(names: Sequence[str], retention: float, threshold: float) -> "tuple[Condition, ...]":
-    """Returns the conditions of these names; what the user got wrong is a usage error."""
-    try:
-        return choose_conditions(names, retention=retention, threshold=threshold)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-def _contest(
-    methods: str | None, budgets: str, seeds: str, stage_2: bool, ablations: Sequence[str], other: bool
-) -> "tuple[Condition, ...] | None":
-    """Returns the conditions of a contest or of ablations, if either is asked for.
-
-    Raises:
-        typer.BadParameter: what the user got wrong.
-    """
-    asked = {"--methods": methods is not None, "--ablation": bool(ablations), "--condition": other}
-    if sum(asked.values()) > 1:
-        options = [option for option, given in asked.items() if given]
-        raise typer.BadParameter(
-            f"{' and '.join(options)} exclude each other: each brings its own conditions"
-        )
-    if methods is None and not ablations:
-        return None
-    from sharpv.bench.ablations import choose_ablations
-    from sharpv.bench.contest import ADAPTIVE, choose_contest
-
-    shares = [
-        ADAPTIVE if share == ADAPTIVE else _number(share, float, "--budgets") for share in listed(budgets)
-    ]
-    draws = [_number(seed, int, "--seeds") for seed in listed(seeds)]
-    memory_threshold = SharpVConfig().memory_threshold if stage_2 else None
-    try:
-        if methods is None:
-            return choose_ablations(ablations)
-        return choose_contest(listed(methods), shares, draws, memory_threshold)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-def _number(text: str, kind: type[Number], option: str) -> Number:
-    try:
-        return kind(text)
-    except ValueError:
-        accepted = "whole numbers" if kind is int else "shares in (0, 1], and adaptive"
-        raise typer.BadParameter(
-            f"{text!r} is none of {accepted}, with commas between", param_hint=option
-        ) from None
 
 
 def _spec(conditions: "tuple[Condition, ...]", **given: Any) -> "AccuracySpec":

@@ -30,6 +30,7 @@ from sharpv.cli.options import (
     Retention,
     SpatialWeight,
     Threshold,
+    VisionReuse,
 )
 from sharpv.cli.settings import is_toy, listed, pruning, sampling
 
@@ -84,6 +85,7 @@ def inspect(
     min_tokens_per_frame: MinTokens = None,
     memory_threshold: MemoryThreshold = None,
     no_memory: NoMemory = False,
+    vision_reuse: VisionReuse = None,
     max_new_tokens: MaxNewTokens = NEW_TOKENS,
     dtype: Dtype = DTYPE,
     device: Device = None,
@@ -104,6 +106,7 @@ def inspect(
         "bucket": bucket,
         "min_tokens_per_frame": min_tokens_per_frame,
         "memory_threshold": memory_threshold,
+        "vision_reuse": vision_reuse,
     }
     settings, names = pruning(config, given, no_memory=no_memory), list(dict.fromkeys(listed(methods)))
     if not names:

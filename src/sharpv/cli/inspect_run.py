@@ -1,6 +1,6 @@
 """What `sharpv inspect` does: one clip through the model, as each method would shorten it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -11,9 +11,12 @@ from sharpv.config import SharpVConfig
 from sharpv.core import Scores, anchor_order, score, token_grid
 from sharpv.hf.ask import Answer, VideoModel, build_inputs
 from sharpv.hf.ask import ask as ask_model
+from sharpv.hf.families import require_family
 from sharpv.hf.inputs import prune_inputs
-from sharpv.methods import Selection, find_pruner, needs_attention
+from sharpv.hf.reuse.encoder import Reuse, reuse_for
+from sharpv.methods import InLLMPruner, Selection, TokenPruner, find_pruner, needs_attention
 from sharpv.methods.base import OF_SHARPV_ONLY
+from sharpv.report import VideoReport
 from sharpv.video import Video
 from sharpv.viz.inspection import Inspection, Run, TokenScores
 
@@ -68,27 +71,36 @@ def look(
     Raises:
         InputError: a method that cannot follow the configuration or be used on this model, or features that
             are not finite.
-        UnsupportedModelError: a method that acts inside the LLM, on a model where that does not work.
+        UnsupportedModelError: a method that acts inside the LLM, on a model where that does not work, or
+            `vision_reuse` for one whose vision tower reuses no patches.
     """
     pruners = {name: find_pruner(name) for name in methods}
+    configs = {name: _config_of(name, config, methods) for name in methods}
+    reuse = _reuse(loaded, pruners, configs)
     prompt = ANY_QUESTION if question is None else question
     inputs = build_inputs(loaded.processor, video, prompt).to(loaded.model.device, loaded.model.dtype)
     attention = any(map(needs_attention, pruners.values()))
+
+    def answer_from_all() -> str | None:
+        if question is None:
+            return None
+        log("answering from all tokens ...")
+        return ask_model(loaded, video, question, DENSE, max_new_tokens).text
+
+    # What is encoded below is not all that the dense model sees.
+    dense = None if reuse is None else answer_from_all()
     log(f"encoding {len(video.frames)} of {video.total_frames} frames ...")
-    with encode_once(loaded.model, inputs, attention=attention):
+    with encode_once(loaded.model, inputs, attention=attention, reuse=reuse):
         watched = _Watched()
         prune_inputs(loaded.model, inputs, replace(DENSE, images_as_frames=True), method=watched)
-        dense = None
-        if question is not None:
-            log("answering from all tokens ...")
-            dense = ask_model(loaded, video, question, DENSE, max_new_tokens).text
+        dense = answer_from_all() if reuse is None else dense
         runs: list[Run] = []
         for name, pruner in pruners.items():
             log(f"looking as {name} does ({len(runs) + 1} of {len(pruners)}) ...")
             length = 1 if question is None else max_new_tokens
-            settings = _config_of(name, config, methods)
-            answer = ask_model(loaded, video, prompt, settings, length, pruner)
-            runs.append(_run(answer, asked=question is not None))
+            encoded = replace(configs[name], vision_reuse=None)
+            answer = ask_model(loaded, video, prompt, encoded, length, pruner)
+            runs.append(_run(answer, reuse, asked=question is not None))
     return Inspection(
         clip="",
         frames=video.frames,
@@ -137,8 +149,42 @@ def _config_of(method: str, config: SharpVConfig, methods: Sequence[str]) -> Sha
     return replace(config, **own)
 
 
-def _run(answer: Answer, *, asked: bool) -> Run:
+def _reuse(
+    loaded: VideoModel,
+    pruners: Mapping[str, TokenPruner | InLLMPruner],
+    configs: Mapping[str, SharpVConfig],
+) -> Reuse | None:
+    """Returns what spares the vision tower patches in the one encoding; None where nothing is to.
+
+    An audit asks what the first method would keep.
+
+    Raises:
+        UnsupportedModelError, InputError: a model or a method that does not go with it.
+    """
+    base = loaded.model.base_model
+    family = require_family(loaded.model.config.model_type)
+    found = [
+        reuse_for(base, family, replace(configs[name], images_as_frames=True), pruner)
+        for name, pruner in pruners.items()
+    ]
+    return found[0]
+
+
+def _run(answer: Answer, reuse: Reuse | None, *, asked: bool) -> Run:
     """Returns the run of an answer; its vision tower did not run, since the clip had been encoded."""
-    report = answer.report
-    untimed = replace(report.milliseconds, vision=None)
-    return Run(replace(report, milliseconds=untimed), answer.text if asked else None)
+    report = replace(answer.report, milliseconds=replace(answer.report.milliseconds, vision=None))
+    if reuse is not None:
+        config = replace(report.config, vision_reuse=reuse.settings)
+        videos = reuse.told(report.videos)
+        if report.method != reuse.pruner.name:
+            videos = tuple(map(_without_overlap, videos))
+        report = replace(report, config=config, videos=videos)
+    return Run(report, answer.text if asked else None)
+
+
+def _without_overlap(video: VideoReport) -> VideoReport:
+    """Returns the record of a video without what an audit says of another method's choice."""
+    if video.reuse is None or video.reuse.audit is None:
+        return video
+    audit = replace(video.reuse.audit, kept_overlap=None)
+    return replace(video, reuse=replace(video.reuse, audit=audit))

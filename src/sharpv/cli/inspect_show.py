@@ -1,6 +1,7 @@
 """How `sharpv inspect` looks in a terminal: what each method kept and saved, and the frames."""
 
 from sharpv.cli import output
+from sharpv.cli.reuse_show import reuse_lines
 from sharpv.viz.inspection import Inspection, Run
 from sharpv.viz.terminal import half_blocks, letters
 
@@ -18,6 +19,8 @@ def show(found: Inspection, *, picture: bool) -> None:
     output.answer(output.printable(f"{found.clip}: {frames}, {tokens} in {found.model}"))
     dense = ("all", total, "100.0", first.prompt_tokens[0], _kilobytes(first.dense_cache_bytes), "-")
     output.table(COLUMNS, [dense, *map(_row, found.runs)])
+    for line in reuse_lines(first):
+        output.answer(line)
     for run in found.runs:
         if run.video.kept_inside is not None:
             output.answer(INSIDE.format(run.name))

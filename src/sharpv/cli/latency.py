@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sharpv.cli import output
-from sharpv.cli.options import Debug, Device, Dtype, Model
+from sharpv.cli.options import Bucket, ConfigFile, Debug, Device, Dtype, Model, VisionReuse
+from sharpv.cli.settings import pruning
 from sharpv.cli.timed import Layers, Out, made_clip, open_shape, require_folder, write
 from sharpv.config import SharpVConfig
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from sharpv.hf.ask import VideoModel
 
 __all__ = ["latency"]
+
+DEFAULTS = {"retention": 0.12, "memory_threshold": None}
+"""Those of `LatencySpec`."""
 
 
 def latency(
@@ -30,7 +34,10 @@ def latency(
     model: Model = None,
     frames: Annotated[int, typer.Option(min=1, help="Frames to read, evenly spread.")] = 32,
     batch: Annotated[int, typer.Option(min=1, help="Rows, each with the whole clip.")] = 1,
-    retention: Annotated[str, typer.Option(help="Share of tokens to keep, or 'adaptive'.")] = "0.12",
+    config: ConfigFile = None,
+    retention: Annotated[
+        str | None, typer.Option(help="Share of tokens to keep, or 'adaptive'. [default: 0.12]")
+    ] = None,
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -42,9 +49,8 @@ def latency(
         float | None,
         typer.Option(help="Layers less similar than this drop their video. [default: off]"),
     ] = None,
-    bucket: Annotated[
-        int, typer.Option(help="Round the number of tokens kept up to a multiple of this.")
-    ] = 1,
+    bucket: Bucket = None,
+    vision_reuse: VisionReuse = None,
     repeats: Annotated[int, typer.Option(min=1, help="Timed rounds, at least 7 to publish.")] = 7,
     new_tokens: Annotated[int, typer.Option(min=1, help="Tokens to generate.")] = 16,
     minutes: Annotated[
@@ -62,16 +68,23 @@ def latency(
     """Time each phase up to the first token, and each token after it: dense and pruned, in turn.
 
     Checks first that SharpV that drops nothing is exactly the dense model. Random weights are as fast as
-    trained ones, but which tokens move is noise to them: set the share of tokens by --retention. The last
-    line is JSON, for `sharpv compare`.
+    trained ones, but which tokens move is noise to them: set the share of tokens by --retention. With
+    --vision-reuse, the clip is encoded both ways in turn, and what is spared depends on the clip: give one of
+    yours by --video. The last line is JSON, for `sharpv compare`.
     """
     if (shape is None) == (model is None):
         raise typer.BadParameter("give one of the two: a published size, or -m", param_hint="--shape")
     if layers is not None and shape is None:
         raise typer.BadParameter("it needs --shape, and -m is whole", param_hint="--layers")
     require_folder(out)
+    given = {
+        "retention": None if retention is None else _retention(retention),
+        "memory_threshold": memory_threshold,
+        "bucket": bucket,
+        "vision_reuse": vision_reuse,
+    }
     spec = _spec(
-        {"retention": _retention(retention), "memory_threshold": memory_threshold, "bucket": bucket},
+        pruning(config, given, defaults=DEFAULTS),
         frames=frames,
         batch=batch,
         methods=tuple(method or ["sharpv"]),
@@ -92,13 +105,13 @@ def latency(
     write(result, out)
 
 
-def _spec(config: dict[str, Any], **given: Any) -> "LatencySpec":
+def _spec(config: SharpVConfig, **given: Any) -> "LatencySpec":
     """Builds the specification; what the user got wrong is a usage error."""
     from sharpv.bench.latency_spec import LatencySpec
     from sharpv.methods import find_pruner
 
     try:
-        spec = LatencySpec(config=SharpVConfig(**config), **given)
+        spec = LatencySpec(config=config, **given)
         for method in spec.methods:
             find_pruner(method).check(spec.config)
     except ValueError as error:

@@ -17,7 +17,8 @@ PHASES = {
     "rest": "rest of generate()",
 }
 NOTES = (
-    "median (min to max) in ms; the first four phases are the same for all sides, and run once per round",
+    "median (min to max) in ms; the first four phases are the same for all sides without reuse, and run once "
+    "per round",
     "ideal: by the FLOPs of the prefill, all other phases as measured and the choice of tokens free",
 )
 RANDOM = "random weights: times and bytes are a trained model's; answers, and what adaptive keeps, are noise"
@@ -84,6 +85,8 @@ def show_result(result: dict[str, Any], random_weights: bool) -> None:
     ]
     output.table(("phase, ms", *(column for side in sides for column in (side, "share"))), rows)
     _show_speed_ups(sides)
+    if "reuse" in result:
+        _show_reuse(result["reuse"])
     for name, side in sides.items():
         largest = side["largest_phase"]
         share = f"{largest['share']:.0%} of the time to first token"
@@ -111,6 +114,39 @@ def _show_speed_ups(sides: dict[str, dict[str, Any]]) -> None:
         ],
     )
     output.answer("")
+
+
+def _show_reuse(reuse: dict[str, Any]) -> None:
+    """Prints what the vision tower was spared, and the first token without reading the clip."""
+    share = f"{reuse['rows_computed']:,} of {reuse['rows_total']:,} ({reuse['share']:.1%})"
+    plan = f"{reuse['plan_milliseconds']:,.1f} ms"
+    output.table(
+        ("vision reuse", "how much"),
+        [
+            ("patches encoded", share if reuse["rows_total"] else "all"),
+            ("frames in full", reuse["full_frames"] if reuse["rows_total"] else "all"),
+            ("planning", f"{plan}, within the vision tower's time"),
+            ("vision tower, all patches", f"{spread_of(reuse['ms']['whole'])} ms"),
+            ("vision tower, with reuse", f"{spread_of(reuse['ms']['reuse'])} ms"),
+            ("with reuse / all patches", _ratio(reuse["tower_times_dense"])),
+        ],
+    )
+    if reuse["fallback"] is not None:
+        output.answer(f"fell back to encoding all patches: {reuse['fallback']}")
+    output.answer("")
+    rows = [
+        (name, spread_of(side["ms"]), f"{side['faster'][0]:.2f}x")
+        for name, side in reuse["without_reading"].items()
+    ]
+    output.table(("first token without reading the clip", "ms", "faster by"), rows)
+    output.answer("")
+
+
+def _ratio(spread: list[float] | None) -> str:
+    if spread is None:
+        return UNKNOWN
+    middle, low, high = spread
+    return f"{middle:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _cells(result: dict[str, Any], side: dict[str, Any], phase: str) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """The options that commands share, by the names that YAML and Python use too."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -31,6 +31,7 @@ __all__ = [
     "SpatialWeight",
     "Split",
     "Threshold",
+    "VisionReuse",
 ]
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")]
@@ -92,6 +93,12 @@ MinTokens = Annotated[
 ]
 MemoryThreshold = Annotated[
     float | None, typer.Option(help="Layers less similar than this drop their video. [default: 0.2]")
+]
+VisionReuse = Annotated[
+    Literal["balanced", "safe"] | None,
+    typer.Option(
+        help="Encode only patches that changed: balanced, or safe, which reuses less. [default: all]"
+    ),
 ]
 NoMemory = Annotated[bool, typer.Option("--no-memory", help="Keep the video in every layer.")]
 Dense = Annotated[bool, typer.Option("--dense", help="Prune nothing.")]

@@ -23,6 +23,7 @@ from sharpv.cli.options import (
     Retention,
     SpatialWeight,
     Threshold,
+    VisionReuse,
 )
 from sharpv.cli.settings import pruning, sampling
 
@@ -32,10 +33,13 @@ VLLM_ONLY = ("keep", "gain", "dry_run")
 VLLM_TOO = ("config", "dtype", "device")
 """Options of transformers' that vLLM may have by the same names: given with vLLM, they are for it."""
 
-RULE = ("retention", "threshold", "spatial_weight", "coverage", "bucket", "min_tokens_per_frame")
+RULE = (
+    *("retention", "threshold", "spatial_weight", "coverage", "bucket", "min_tokens_per_frame"),
+    *("memory_threshold", "vision_reuse"),
+)
 TRANSFORMERS_ONLY = (
     *(name for name in RULE if name != "coverage"),
-    *("method", "frames", "fps", "memory_threshold", "no_memory", "limit", "media_folder"),
+    *("method", "frames", "fps", "no_memory", "limit", "media_folder"),
 )
 # No option of vLLM 0.32 comes as near to one of ours.
 _NEAR = 0.75
@@ -80,6 +84,7 @@ def serve(
     min_tokens_per_frame: MinTokens = None,
     memory_threshold: MemoryThreshold = None,
     no_memory: NoMemory = False,
+    vision_reuse: VisionReuse = None,
     limit: Annotated[
         list[str] | None, typer.Option(help="transformers: name=number, such as queue=16; see docs/serve.md.")
     ] = None,
@@ -108,7 +113,7 @@ def serve(
     _refuse(context, VLLM_ONLY, "--engine vllm")
     if context.args:
         raise typer.BadParameter(f"got {' '.join(context.args)}, which only vLLM may know")
-    given = {name: context.params[name] for name in (*RULE, "memory_threshold") if _given(context, name)}
+    given = {name: context.params[name] for name in RULE if _given(context, name)}
     serve_by_transformers(
         model,
         pruning(config, given | ({"diversity": True} if diversity else {}), no_memory=no_memory),

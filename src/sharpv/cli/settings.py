@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -17,7 +18,13 @@ __all__ = ["TOY_FRAMES", "is_given", "is_toy", "listed", "pruning", "pruning_or_
 TOY_FRAMES = 8
 
 
-def pruning(path: Path | None, given: Mapping[str, Any], *, no_memory: bool = False) -> SharpVConfig:
+def pruning(
+    path: Path | None,
+    given: Mapping[str, Any],
+    *,
+    no_memory: bool = False,
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+) -> SharpVConfig:
     """Builds the configuration: what a YAML file says, then what options say.
 
     Args:
@@ -25,6 +32,7 @@ def pruning(path: Path | None, given: Mapping[str, Any], *, no_memory: bool = Fa
         given: values of options by field of `SharpVConfig`; None where an option was not given, and
             `retention` as text.
         no_memory: whether stage 2 is off.
+        defaults: of a command, for fields of which neither says anything.
 
     Raises:
         typer.BadParameter: what the user got wrong.
@@ -37,7 +45,7 @@ def pruning(path: Path | None, given: Mapping[str, Any], *, no_memory: bool = Fa
     if no_memory:
         values["memory_threshold"] = None
     try:
-        return SharpVConfig.from_dict(_from_file(path) | values)
+        return SharpVConfig.from_dict({**defaults, **_from_file(path), **values})
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from threading import Lock, get_ident
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -16,7 +16,9 @@ from sharpv.hf.families import Family, family_for
 from sharpv.hf.generate import wrap_generate
 from sharpv.hf.hooks import BUSY, Hooks
 from sharpv.hf.inside import leaving_layer
+from sharpv.hf.layout import VideoLayout
 from sharpv.hf.request import Request
+from sharpv.hf.reuse.encoder import Reuse, reuse_for
 from sharpv.hf.tower_attention import require_tower
 from sharpv.methods import InLLMPruner, TokenPruner, find_pruner, needs_attention
 from sharpv.report import Report
@@ -45,6 +47,7 @@ class Session:
         model: the model.
         config: the configuration in force.
         pruner: what chooses the tokens.
+        reuse: what spares the vision tower patches; None where the configuration wants none.
         leaving_layer: decoder layer before which tokens leave, for a method that acts inside the LLM; else 0.
         reports: records of the last 32 requests, the newest last.
     """
@@ -52,7 +55,7 @@ class Session:
     def __init__(
         self, model: PreTrainedModel, config: SharpVConfig, pruner: TokenPruner | InLLMPruner
     ) -> None:
-        self.family, self.leaving_layer = check_fit(model, config, pruner)
+        self.family, self.leaving_layer, self.reuse = check_fit(model, config, pruner)
         self.model = model
         self.config = config
         self.pruner = pruner
@@ -145,6 +148,11 @@ class Session:
         self.request = self._owner = None
         self._busy.release()
 
+    def expect(self, layouts: Sequence[VideoLayout]) -> None:
+        """Says which videos the encoder will be given in the request of this thread; none after it."""
+        if self.reuse is not None:
+            self.reuse.expect(layouts)
+
     def open(self, request: Request) -> None:
         """Makes a request the running one."""
         if not self.config.prunes:
@@ -160,6 +168,8 @@ class Session:
             reason = self.family.stage_1_only
             if reason or request.cache is None:
                 request.notes.append(f"stage 2 did not run: {reason or 'the request kept no KV cache'}")
+        if self.reuse is not None:
+            request.videos = self.reuse.told(request.videos)
         report = request.report(self.model, self.config, self.pruner.name)
         self.reports.append(report)
         logger.info(
@@ -173,11 +183,12 @@ class Session:
 
 def check_fit(
     model: PreTrainedModel, config: SharpVConfig, pruner: TokenPruner | InLLMPruner
-) -> tuple[Family, int]:
+) -> tuple[Family, int, Reuse | None]:
     """Checks that a model can be attached to; nothing of it changes, so it may be at a request.
 
     Returns:
-        The family, and the decoder layer before which tokens leave, or 0.
+        The family, the decoder layer before which tokens leave, or 0, and what spares the vision tower
+        patches, if anything.
 
     Raises:
         UnsupportedModelError: as for `attach`.
@@ -187,7 +198,8 @@ def check_fit(
     family = family_for(model, config)
     if needs_attention(pruner):
         require_tower(model.base_model, family)
-    return family, leaving_layer(pruner, model, family, config) if isinstance(pruner, InLLMPruner) else 0
+    layer = leaving_layer(pruner, model, family, config) if isinstance(pruner, InLLMPruner) else 0
+    return family, layer, reuse_for(model.base_model, family, config, pruner)
 
 
 def attach(
@@ -221,12 +233,13 @@ def attach(
         The session, which is also a context manager.
 
     Raises:
-        UnsupportedModelError: a model, or a release of transformers, that is not supported; or a method that
-            acts inside the LLM for a model where that does not work.
+        UnsupportedModelError: a model, or a release of transformers, that is not supported; a method that
+            acts inside the LLM for a model where that does not work; or `vision_reuse` for one whose vision
+            tower reuses no patches.
         AttachError: the model already has a session.
         InputError: `positions="compact"` for an M-RoPE model, an unknown method, one that cannot follow the
-            configuration, one that needs the attention of a vision tower that is not read, or one set to a
-            layer that the model does not have.
+            configuration, one that needs the attention of a vision tower that is not read or that reuses
+            patches, or one set to a layer that the model does not have.
         ValueError: a retention outside its range, or beside a threshold.
     """
     return Session(model, with_retention(config, retention), find_pruner(method))

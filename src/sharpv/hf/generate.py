@@ -175,7 +175,7 @@ def _refuse_cache(session: "Session", call: Mapping[str, Any]) -> None:
 
 def _generate_shortened(session: "Session", pruner: TokenPruner, original: Any, call: dict[str, Any]) -> Any:
     """Runs a request whose prompt is shortened before the model."""
-    shortened = shorten(session.model, session.family, call, session.config, pruner)
+    shortened = shorten(session.model, session.family, call, session.config, pruner, session.reuse)
     removed = shortened.keep.shape[1] - shortened.inputs["input_ids"].shape[1]
     request = Request(
         shortened.watch,
@@ -212,6 +212,7 @@ def _generate_whole(session: "Session", original: Any, call: dict[str, Any]) -> 
         visual = video_placeholders(base, family.placeholder, input_ids, call.get("inputs_embeds"))
         counts = visual.sum(1).tolist()
         request.layouts = family.layouts(call, base, counts)
+        session.expect(request.layouts)
         if not session.config.prunes:
             request.videos = keep_all(place(request.layouts, counts)[0])
     elif encoded is not None:

@@ -62,9 +62,11 @@ class Hooks:
         self.layers: LayerHooks | None = None
         self.took = False
         self.attention: Tensor | None = None
-        self._ears = ExitStack()
+        self._covers = ExitStack()
         if needs_attention(session.pruner):
-            self._ears.enter_context(hear(self.base, session.family, self.remember))
+            self._covers.enter_context(hear(self.base, session.family, self.remember))
+        if session.reuse is not None:
+            self._covers.enter_context(session.reuse.covering())
         self._signature = inspect.signature(self.base.forward)
         self._handles = [
             self.base.register_forward_pre_hook(self.before_model, with_kwargs=True),
@@ -76,7 +78,7 @@ class Hooks:
     def remove(self) -> None:
         """Takes all hooks off."""
         self.forget()
-        self._ears.close()
+        self._covers.close()
         for handle in self._handles:
             handle.remove()
 
@@ -89,6 +91,7 @@ class Hooks:
         self.forget_pass()
         self.attention = None
         self.took = False
+        self.session.expect(())
 
     def forget_pass(self) -> None:
         """Leaves nothing of a pass of the decoder."""
@@ -134,6 +137,7 @@ class Hooks:
         request = Request(Stopwatch(self.session.model), expected_tokens=sum(counts), bare=True)
         if self.session.video_pixels(call) is not None:
             request.layouts = self.session.family.layouts(call, self.base, counts)
+            self.session.expect(request.layouts)
             if not self.config.prunes:
                 request.videos = keep_all(place(request.layouts, counts)[0])
                 request.prompt_tokens = request.prompt_tokens_kept = fed_per_row(call)

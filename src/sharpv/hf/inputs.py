@@ -17,6 +17,7 @@ from sharpv.hf.families import Family, family_for
 from sharpv.hf.features import encode_video, flatten, rebuild, with_encoded_images
 from sharpv.hf.layout import video_placeholders
 from sharpv.hf.positions import compact, gather_columns, gather_positions, renumber, upload
+from sharpv.hf.reuse.encoder import Reuse, reuse_for
 from sharpv.hf.stage1 import keep_tokens, place
 from sharpv.hf.stopwatch import Stopwatch
 from sharpv.hf.tower_attention import attention_of, hear
@@ -94,10 +95,11 @@ def prune_inputs(
         prompts. A request without video is returned as it is.
 
     Raises:
-        UnsupportedModelError: a model of an unknown family.
+        UnsupportedModelError: a model of an unknown family, or `vision_reuse` for one whose vision tower
+            reuses no patches.
         InputError: an unknown method, one that acts inside the LLM, one that cannot follow the configuration,
-            or one that needs the attention of a vision tower that is not read; inputs that do not add up, or
-            features that are not finite; and by `generate()`, when its
+            or one that needs the attention of a vision tower that is not read or that reuses patches; inputs
+            that do not add up, or features that are not finite; and by `generate()`, when its
             beams have used the result up: prune the inputs again for another call.
         ValueError: a retention outside its range, or beside a threshold.
     """
@@ -111,8 +113,10 @@ def prune_inputs(
     pruner.check(config)
     if family.video_pixels(inputs, config) is None:
         return dict(inputs)
-    with hear(model.base_model, family) if needs_attention(pruner) else nullcontext():
-        shortened = shorten(model, family, inputs, config, pruner)
+    reuse = reuse_for(model.base_model, family, config, pruner)
+    cover = nullcontext() if reuse is None else reuse.covering()
+    with hear(model.base_model, family) if needs_attention(pruner) else cover:
+        shortened = shorten(model, family, inputs, config, pruner, reuse)
     gapped = config.positions == "original" and not family.mrope and not bool(shortened.keep.all())
     padded = min(shortened.prompt_tokens_kept) < shortened.inputs["input_ids"].shape[1]
     if gapped and not padded:
@@ -127,13 +131,20 @@ def shorten(
     inputs: Mapping[str, Any],
     config: SharpVConfig,
     pruner: TokenPruner,
+    reuse: Reuse | None,
 ) -> Shortened:
-    """Does the work of `prune_inputs` on inputs with video, heard by the caller if the pruner needs it."""
+    """Does the work of `prune_inputs` on inputs with video.
+
+    The caller has covered the encoder, by what hears attention if the pruner needs it, or by `reuse`.
+    """
     base, input_ids = model.base_model, _prompt(inputs)
     attention_mask = _attention_mask(model, inputs)
     visual = video_placeholders(base, family.placeholder, input_ids).cpu()
     counts = visual.sum(1).tolist()
-    placed, _ = place(family.layouts(inputs, base, counts), counts)
+    layouts = family.layouts(inputs, base, counts)
+    placed, _ = place(layouts, counts)
+    if reuse is not None:
+        reuse.expect(layouts)
     watch = Stopwatch(model)
     inputs = with_encoded_images(model, family, inputs)
     encoded, consumed = encode_video(base, family, inputs)

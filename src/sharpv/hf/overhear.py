@@ -1,13 +1,12 @@
 """Reading along with one attention module: its queries and keys, whatever kernel it runs."""
 
-import copy
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
 from typing import Any
 
 from torch import Tensor, nn
+
+from sharpv.hf.kernels import Kernel, covered_kernel
 
 __all__ = ["Read", "overhear"]
 
@@ -15,8 +14,6 @@ Read = Callable[[Tensor, Tensor, dict[str, Any]], None]
 """Takes queries `[B, heads, q, head_dim]` and keys `[B, key heads, k, head_dim]`, positions already in them,
 and the keyword arguments of the attention function, such as `scaling` and, with FlashAttention in vision
 towers, `cu_seq_lens_q`."""
-
-_numbers = count()
 
 
 @contextmanager
@@ -30,25 +27,15 @@ def overhear(module: nn.Module, read: Read) -> Iterator[None]:
         module: that attends through transformers' `AttentionInterface`.
         read: what looks at them; towers may attend piece by piece, in the order of their tokens.
     """
-    config: Any = module.config
-    kernel = config._attn_implementation
-    file = sys.modules[type(module).__module__]
-    attend = file.ALL_ATTENTION_FUNCTIONS.get_interface(kernel, file.eager_attention_forward)
 
-    def attend_overheard(
-        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
-    ) -> Any:
-        read(query.detach(), key.detach(), kwargs)
-        return attend(module, query, key, value, *args, **kwargs)
+    def overheard(attend: Kernel) -> Kernel:
+        def attend_overheard(
+            module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
+        ) -> Any:
+            read(query.detach(), key.detach(), kwargs)
+            return attend(module, query, key, value, *args, **kwargs)
 
-    # The kernel's own name stays in it: modules look there whether it is FlashAttention.
-    name = f"{kernel}+sharpv-{next(_numbers)}"
-    file.ALL_ATTENTION_FUNCTIONS[name] = attend_overheard
-    other = copy.copy(config)
-    vars(other)["_attn_implementation_internal"] = name
-    module.config = other
-    try:
+        return attend_overheard
+
+    with covered_kernel(module, overheard):
         yield
-    finally:
-        module.config = config
-        del file.ALL_ATTENTION_FUNCTIONS[name]

@@ -73,6 +73,8 @@ def _summary(report: Report, warnings: tuple[str, ...]) -> dict[str, Any]:
         "method": report.method,
         "video_tokens": report.tokens_total,
         "video_tokens_kept": report.tokens_kept,
+        "patches": report.patches_total,
+        "patches_encoded": report.patches_encoded,
         "layer_share": report.layer_share,
         "layers": len(report.layers),
         "layers_dropped": sum(any(layer.dropped) for layer in report.layers),

@@ -2,7 +2,7 @@
 
 from dataclasses import fields, is_dataclass
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from pydantic import (
     AfterValidator,
@@ -168,12 +168,25 @@ def _sendable(kind: Any) -> Any:
     return kind
 
 
-class Options(asked_like(SharpVConfig, "images_as_frames")):  # type: ignore[misc]
+class Options(asked_like(SharpVConfig, "images_as_frames", "vision_reuse")):  # type: ignore[misc]
     """What SharpV keeps for this request, where it differs from the server's: fields of SharpVConfig."""
 
     method: Short = "sharpv"
     frames: int = Field(32, ge=1, description="Frames of each video, evenly spread.")
     fps: float = Field(1.0, gt=0, description="Frames per second, instead of frames.")
+    vision_reuse: Literal["balanced", "safe"] | None = None
+
+
+class VideoReading(Asked):
+    """Which frames of each video are read, in vLLM's words."""
+
+    num_frames: int = Field(ge=1, description="As frames of sharpv.")
+
+
+class MediaReading(Asked):
+    """How media are read, in vLLM's words."""
+
+    video: VideoReading | None = None
 
 
 class StreamOptions(Asked):
@@ -206,6 +219,20 @@ class ChatRequest(Asked):
     )
     store: Literal[False] | None = None
     sharpv: Options | None = None
+    media_io_kwargs: MediaReading | None = Field(
+        None, description="What vLLM calls it, and its clients send."
+    )
+
+    @model_validator(mode="after")
+    def _reads_frames(self) -> Self:
+        """Takes vLLM's word for the number of frames as that of `sharpv`."""
+        video = None if self.media_io_kwargs is None else self.media_io_kwargs.video
+        if video is not None:
+            given = {} if self.sharpv is None else self.sharpv.model_dump(exclude_unset=True)
+            if "frames" in given or "fps" in given:
+                raise ValueError("got media_io_kwargs.video and sharpv.frames or fps: give one of them")
+            self.sharpv = Options(**given, frames=video.num_frames)
+        return self
 
 
 class Usage(BaseModel):

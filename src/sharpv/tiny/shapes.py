@@ -7,6 +7,7 @@ import torch
 import transformers
 from torch import nn
 from transformers import PreTrainedModel, ProcessorMixin
+from transformers.image_utils import IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD
 from transformers.initialization import no_init_weights
 
 from sharpv.errors import InputError
@@ -212,6 +213,10 @@ def build_shape(
     text = {**shape.text, "num_hidden_layers": layers}
     tiny, processor = RANDOM_MODELS[shape.family](image_size=shape.image_size)
     patch = shape.vision["patch_size"]
+    if shape.family == "llava_onevision":
+        # As it was released; the class's own default is CLIP's.
+        for part in (processor.video_processor, processor.image_processor):
+            part.image_mean, part.image_std = list(IMAGENET_STANDARD_MEAN), list(IMAGENET_STANDARD_STD)
     if shape.family == "qwen3_vl":
         processor.video_processor.patch_size = processor.image_processor.patch_size = patch
     tokens = {

@@ -11,7 +11,9 @@ import jinja2
 from markupsafe import Markup
 
 from sharpv.errors import InputError
+from sharpv.report import ReuseReport
 from sharpv.viz.cuts import CUT_RATIO, CUT_TIMES, likely_cuts
+from sharpv.viz.encoded import encoded_words
 from sharpv.viz.inspection import Inspection
 from sharpv.viz.page_data import live_config, live_run, page_data, view_names
 from sharpv.viz.page_tables import figures, frame_rows, layer_rows, setting_rows
@@ -78,11 +80,14 @@ def _facts(inspection: Inspection) -> dict[str, Any]:
     """Returns what the template speaks of."""
     runs, live, views = inspection.runs, live_run(inspection), view_names(inspection)
     main = live or runs[0]
+    reuse = main.video.reuse
     cuts = likely_cuts(inspection.scores.ratios.tolist())
     said = (f"{run.name}: {note}" if len(runs) > 1 else note for run in runs for note in run.report.notes)
     return {
         "it": inspection,
         "video": main.video,
+        "tower": None if reuse is None else encoded_words(reuse).replace("%", "\N{NO-BREAK SPACE}%"),
+        "encoded": None if reuse is None else reuse.grid,
         "main": main,
         "live": live,
         "views": views,
@@ -117,9 +122,21 @@ def _check(inspection: Inspection) -> None:
             f"{len(frames)} frames with {len(inspection.timestamps)} times, but the model read {n} frames of "
             f"{video.source_frames} each: give all frames that it read, each with its time"
         )
+    _check_patches(video.reuse, n)
     if sorted(inspection.anchors) != list(range(f)):
         raise InputError(
             f"{len(inspection.anchors)} anchors for {f} tokens per frame: give each token's number once"
+        )
+
+
+def _check_patches(reuse: ReuseReport | None, n: int) -> None:
+    if reuse is None or reuse.grid is None:
+        return
+    patches = reuse.grid[0] * reuse.grid[1]
+    if [len(frame) for frame in reuse.computed] != [patches] * n:
+        raise InputError(
+            f"marks of {len(reuse.computed)} frames, but the model read {n} of {patches} patches: give a "
+            "mark for each patch"
         )
 
 

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sharpv._plain import Mask
 from sharpv.config import SharpVConfig
+from sharpv.report import ReuseReport
 from sharpv.viz.inspection import Inspection, Run
 from sharpv.viz.webp import webp_pictures
 
-__all__ = ["live_config", "live_run", "page_data", "view_names"]
+__all__ = ["live_config", "live_run", "page_data", "short_config", "view_names"]
 
 # The method whose choice the page computes again.
 LIVE = "sharpv"
@@ -27,6 +29,11 @@ def live_run(inspection: Inspection) -> Run | None:
 def live_config(inspection: Inspection) -> SharpVConfig:
     """Returns what the knobs start from: the configuration of SharpV's run, else that of the first run."""
     return (live_run(inspection) or inspection.runs[0]).report.config
+
+
+def short_config(config: SharpVConfig) -> dict[str, Any]:
+    """Returns the fields as plain JSON values, what is made of many of them by its short form."""
+    return config.to_dict() | {"vision_reuse": config.reuse and config.reuse.shorthand}
 
 
 def view_names(inspection: Inspection) -> list[str]:
@@ -61,17 +68,25 @@ def page_data(inspection: Inspection, cuts: tuple[int, ...]) -> dict[str, Any]:
         "cuts": cuts,
         "views": view_names(inspection),
         "runs": [_run(run) for run in inspection.runs],
-        "config": live_config(inspection).to_dict(),
-        "defaults": SharpVConfig().to_dict(),
+        "config": short_config(live_config(inspection)),
+        "defaults": short_config(SharpVConfig()),
         "command": " ".join(map(_shell_word, inspection.command)),
+        **_encoded(video.reuse),
     }
+
+
+def _encoded(reuse: ReuseReport | None) -> dict[str, Any]:
+    """Returns which patches the vision tower encoded, by the grid of a frame; nothing where all were."""
+    if reuse is None or reuse.grid is None:
+        return {}
+    return {"encoded": {"grid": reuse.grid, "computed": _mask(reuse.computed)}}
 
 
 def _run(run: Run) -> dict[str, Any]:
     row = run.video.row
     return {
         "live": run.name == LIVE,
-        "kept": _base64(np.packbits(np.array(run.kept, dtype=np.bool_)).tobytes()),
+        "kept": _mask(run.kept),
         "promptTokens": run.report.prompt_tokens_kept[row],
         "memoryThreshold": run.report.config.memory_threshold,
         "layers": [
@@ -91,6 +106,10 @@ def _shell_word(word: str) -> str:
 
 def _escapes(sign: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in sign.encode("utf-8", "surrogateescape"))
+
+
+def _mask(values: Mask) -> str:
+    return _base64(np.packbits(np.array(values, dtype=np.bool_)).tobytes())
 
 
 def _floats(values: ArrayLike) -> str:

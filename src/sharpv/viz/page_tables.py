@@ -4,7 +4,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sharpv.config import SharpVConfig
+from sharpv.report import ReuseReport
 from sharpv.viz.inspection import Inspection, Run
+from sharpv.viz.page_data import short_config
 
 __all__ = ["Figure", "figures", "frame_rows", "layer_rows", "setting_rows"]
 
@@ -29,6 +31,7 @@ def figures(run: Run) -> list[Figure]:
         tokens = replace(tokens, remark=f"{tokens.remark}; {sum(map(sum, run.kept)):,} to the last layer")
     prompt = report.prompt_tokens[video.row], report.prompt_tokens_kept[video.row]
     return [
+        *_patches(video.reuse),
         tokens,
         _count("Prompt tokens", *prompt, "of the prompt"),
         _cache(report.dense_cache_bytes, report.cache_bytes),
@@ -37,8 +40,12 @@ def figures(run: Run) -> list[Figure]:
 
 
 def frame_rows(inspection: Inspection, cuts: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Returns one row per frame of the LLM: its number, seconds, r, likely cut, and tokens kept per run."""
-    each, m = inspection.runs[0].video.source_frames, len(inspection.frames)
+    """Returns one row per frame of the LLM: number, seconds, r, cut, patches encoded, tokens kept per run.
+
+    Patches are None where it is not known which were encoded.
+    """
+    video, m = inspection.runs[0].video, len(inspection.frames)
+    each, reuse = video.source_frames, video.reuse
     rows = []
     for t, ratio in enumerate(inspection.scores.ratios.tolist()):
         first, last = t * each, min((t + 1) * each, m) - 1
@@ -48,6 +55,7 @@ def frame_rows(inspection: Inspection, cuts: tuple[int, ...]) -> list[dict[str, 
                 "time": f"{inspection.timestamps[first]:.2f}",
                 "ratio": f"{ratio:.3f}",
                 "cut": "yes" if t in cuts else "no",
+                "encoded": sum(reuse.computed[t]) if reuse is not None and reuse.computed else None,
                 "counts": [sum(run.kept[t]) for run in inspection.runs],
             }
         )
@@ -68,8 +76,8 @@ def layer_rows(runs: tuple[Run, ...]) -> list[tuple[int, list[str]]]:
 
 def setting_rows(runs: tuple[Run, ...]) -> list[tuple[str, list[str]]]:
     """Returns one row per field of the configuration, with each run's value, marked where it was set."""
-    default = SharpVConfig().to_dict()
-    configs = [run.report.config.to_dict() for run in runs]
+    default = short_config(SharpVConfig())
+    configs = [short_config(run.report.config) for run in runs]
     return [
         (name, [f"{config[name]!r}{'' if config[name] == value else ' (set)'}" for config in configs])
         for name, value in default.items()
@@ -78,6 +86,12 @@ def setting_rows(runs: tuple[Run, ...]) -> list[tuple[str, list[str]]]:
 
 def _count(name: str, total: int, kept: int, word: str) -> Figure:
     return Figure(name, f"{total:,}", f"{kept:,}", f"{_percent(kept, total)} {word}")
+
+
+def _patches(reuse: ReuseReport | None) -> list[Figure]:
+    if reuse is None or not reuse.computed:
+        return []
+    return [_count("Patches encoded", reuse.rows_total, reuse.rows_computed, "of the patches")]
 
 
 def _cache(dense: int | None, held: int | None) -> Figure:

@@ -28,6 +28,7 @@ def test_a_request_goes_before_the_server():
     [
         ({"retention": 0.5}, r"unknown options \['retention'\]"),
         ({"memory_threshold": 0.2}, "unknown options"),
+        ({"vision_reuse": "safe"}, r"unknown options \['vision_reuse'\] for SharpV in vLLM: accepted are"),
         ({"keep": 2}, "share to keep is 2"),
         ({"gain": 0}, "gain is 0"),
         ({"gain": math.inf}, "gain is inf"),

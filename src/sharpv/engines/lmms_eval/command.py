@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 from sharpv.config import SharpVConfig
 from sharpv.engines.checkpoint import read_config
 from sharpv.engines.lmms_eval.settings import PREFIX
-from sharpv.errors import InputError, SharpVError, UnsupportedModelError
+from sharpv.engines.lmms_eval.tested import BASES, base_for
+from sharpv.errors import InputError, SharpVError
 from sharpv.tiny.load import TOY_PREFIX, toy_path
 
 __all__ = ["RESULTS", "eval_command", "read_results", "require_lmms_eval"]
@@ -20,26 +20,11 @@ RESULTS = "*_results.json"
 """Names of the files with lmms-eval's results."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Base:
-    """A model of lmms-eval.
+SPLIT_AT = ",\"'{}[]"
+"""What lmms-eval reads in model_args as more than a letter."""
 
-    Attributes:
-        name: as lmms-eval calls it.
-        frames: its argument for the most frames of a clip.
-        takes_dtype: whether it has an argument for the dtype; the others load bfloat16.
-    """
-
-    name: str
-    frames: str
-    takes_dtype: bool
-
-
-BASES = {
-    "llava_onevision": _Base("llava_hf", "max_frames_num", True),
-    "qwen2_5_vl": _Base("qwen2_5_vl", "max_num_frames", False),
-}
-"""The bases that were tested, by `model_type`."""
+OURS = ("--model", "--model_args", "--tasks", "--output_path", "--config")
+"""Options of lmms-eval that `eval_command` sets, and one that would set them again."""
 
 
 def require_lmms_eval() -> None:
@@ -59,6 +44,8 @@ def eval_command(
     *,
     frames: int,
     output: Path,
+    method: str = "sharpv",
+    batch_size: int = 1,
     dtype: str | None = None,
     device: str | None = None,
     extra: Sequence[str] = (),
@@ -71,28 +58,49 @@ def eval_command(
         config: what to keep; None runs without SharpV.
         frames: the most of each clip.
         output: folder for the results.
+        method: what chooses the tokens.
+        batch_size: the most documents of a request; some models of lmms-eval take one at a time.
         dtype: of the model; None is the checkpoint's own.
         device: for example "cpu"; None takes CUDA where there is one.
         extra: more arguments for lmms-eval.
 
     Raises:
-        InputError: there is no such model, or its base cannot set the dtype.
+        InputError: there is no such model, its base cannot set the dtype, the configuration holds more than
+            model_args can say, or an option of lmms-eval's is set already.
         UnsupportedModelError: no base is known for the model.
     """
-    base = _base(model)
+    name = _base(model)
+    base = BASES[name]
+    _refuse_what_is_set(extra)
     if dtype is not None and not base.takes_dtype:
-        raise InputError(f"got dtype {dtype!r}: lmms-eval's {base.name} loads bfloat16 only, so leave it out")
-    arguments: dict[str, Any] = {"base": base.name, "pretrained": model, base.frames: frames}
+        raise InputError(f"got dtype {dtype!r}: lmms-eval's {name} chooses that itself, so leave it out")
+    arguments: dict[str, Any] = {"base": name, "pretrained": model, base.frames: frames}
     if dtype is not None:
         arguments["dtype"] = dtype
     if config is None:
         arguments[f"{PREFIX}enabled"] = False
     else:
-        arguments |= {f"{PREFIX}{name}": value for name, value in config.to_dict().items()}
+        reuse = config.reuse and config.reuse.shorthand
+        if isinstance(reuse, dict):
+            raise InputError(
+                f"got vision_reuse={reuse}: lmms-eval's model_args take 'balanced' or 'safe' only"
+            )
+        values = config.to_dict() | {"vision_reuse": reuse}
+        values |= {"images_as_frames": True} if base.shows_images else {}
+        arguments |= {f"{PREFIX}{field}": value for field, value in ({"method": method} | values).items()}
     line = [sys.executable, "-m", "lmms_eval", "--model", "sharpv"]
-    line += ["--model_args", ",".join(f"{name}={value}" for name, value in arguments.items())]
-    line += ["--tasks", task, "--batch_size", "1", "--output_path", str(output)]
+    line += ["--model_args", ",".join(f"{field}={value}" for field, value in arguments.items())]
+    line += ["--tasks", task, "--batch_size", str(batch_size), "--output_path", str(output)]
     return [*line, *(["--device", device] if device is not None else []), *extra]
+
+
+def _refuse_what_is_set(extra: Sequence[str]) -> None:
+    again = [word for word in extra if word.partition("=")[0] in OURS]
+    if again:
+        raise InputError(
+            f"got {', '.join(again)} for lmms-eval, which sharpv eval sets: leave it out, or run lmms-eval "
+            "itself, with --model sharpv"
+        )
 
 
 def read_results(output: Path, older: Collection[Path] = ()) -> dict[str, Any]:
@@ -106,12 +114,15 @@ def read_results(output: Path, older: Collection[Path] = ()) -> dict[str, Any]:
         `scores`, by task and metric, and `pruning`, as `Records.summary` makes it.
 
     Raises:
-        SharpVError: there are none: lmms-eval failed, which its exit code does not always say.
+        SharpVError: there are none: lmms-eval failed, which its exit code does not always say; or ours are
+            missing.
     """
     found = sorted(set(output.rglob(RESULTS)) - set(older), key=lambda path: path.name)
     if not found:
         raise SharpVError("lmms-eval left no results: what it printed says why")
     beside = found[-1].with_name(found[-1].name.replace("_results.json", "_sharpv.json"))
+    if not beside.exists():
+        raise SharpVError(f"there is no {beside.name} beside lmms-eval's results: what it printed says why")
     results = json.loads(found[-1].read_text(encoding="utf-8"))["results"]
     scores = {
         task: {
@@ -124,12 +135,8 @@ def read_results(output: Path, older: Collection[Path] = ()) -> dict[str, Any]:
     return {"scores": scores, "pruning": json.loads(beside.read_text(encoding="utf-8"))}
 
 
-def _base(model: str) -> _Base:
+def _base(model: str) -> str:
+    if any(mark in model for mark in SPLIT_AT):
+        raise InputError(f"got the model {model!r}: lmms-eval would split it, so rename or link its folder")
     folder = str(toy_path(model.removeprefix(TOY_PREFIX))) if model.startswith(TOY_PREFIX) else model
-    kind = read_config(folder).get("model_type")
-    if kind not in BASES:
-        raise UnsupportedModelError(
-            f"got a model of type {kind!r}; through lmms-eval, sharpv eval knows {', '.join(BASES)}: "
-            "run lmms-eval itself, with --model sharpv and base= in --model_args"
-        )
-    return BASES[kind]
+    return base_for(read_config(folder).get("model_type"))

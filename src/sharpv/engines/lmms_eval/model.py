@@ -1,26 +1,35 @@
 """The model that lmms-eval builds: one of its own, with SharpV attached."""
 
+import copy
 import functools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from lmms_eval import models, utils
 from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
 
+from sharpv.engines.checkpoint import read_config
 from sharpv.engines.lmms_eval.bases import Messages, arguments, mend, prefer_a_reader_that_works
 from sharpv.engines.lmms_eval.records import Doc, Records, record, write_beside_results
 from sharpv.engines.lmms_eval.settings import PREFIX, Settings
-from sharpv.errors import InputError
+from sharpv.engines.lmms_eval.tested import BASES, find_base
+from sharpv.errors import InputError, UnsupportedModelError
 from sharpv.hf.attach import Session, attach
+from sharpv.report import Report
 
 __all__ = ["RunFailed", "SharpV"]
 
 logger = logging.getLogger(__name__)
+
+REFUSED = ("loglikelihood", "generate_until_multi_round", "generate_visual_cot")
+"""Kinds of requests of lmms-eval that are not served."""
+
+PADDING = "__padding_only__"
+"""In the metadata of a request that lmms-eval repeats so that each process has as many."""
 
 
 class RunFailed(BaseException):
@@ -44,9 +53,8 @@ class SharpV(lmms):
         """Builds the base and attaches SharpV to its model.
 
         Args:
-            arg_string: of `--model_args`: `base`, a model of lmms-eval that runs in transformers; `simple`,
-                whether to take its simple class; options of `Settings` after `sharpv_`; the rest is for the
-                base.
+            arg_string: of `--model_args`: `base`, a name in `BASES`; options of `Settings` after `sharpv_`;
+                the rest is for the base.
             additional_config: what lmms-eval adds, such as `batch_size`.
 
         Raises:
@@ -71,21 +79,29 @@ class SharpV(lmms):
 
 
 def _build(arg_string: str, more: dict[str, Any]) -> lmms:
-    given = utils.simple_parse_args_string(arg_string)
+    try:
+        given = utils.simple_parse_args_string(arg_string)
+    except ValueError:
+        raise InputError(f"got model_args {arg_string!r}: give name=value, with commas between") from None
     options = {name: given.pop(name) for name in list(given) if name.startswith(PREFIX)}
     settings = Settings.from_options({name.removeprefix(PREFIX): options[name] for name in options})
-    name, simple = given.pop("base", None), given.pop("simple", False)
+    name = given.pop("base", None)
     if name is None:
-        raise InputError("model_args name no base: add base=llava_hf, base=qwen2_5_vl or the like")
+        raise InputError(f"model_args name no base: add base=, one of {', '.join(BASES)}")
+    known = find_base(name)
     prefer_a_reader_that_works()
-    base = models.get_model(name, simple)
-    lm = base(**arguments(base, {key: more[key] for key in more if more[key] is not None} | given))
-    model = getattr(lm, "model", None)
-    if not isinstance(model, torch.nn.Module) or not hasattr(model, "generate"):
-        raise InputError(f"lmms-eval's {name} runs no model of transformers here: give another base")
-    session = attach(model, settings.config, method=settings.method) if settings.enabled else None
-    about = {"base": name, "pretrained": given.get("pretrained"), **settings.to_dict()}
-    _Run(lm, model, session, Records(about), mend(lm))
+    base = models.get_model(name)
+    chosen = arguments(base, {key: more[key] for key in more if more[key] is not None} | given)
+    family = read_config(chosen["pretrained"]).get("model_type")
+    if family not in known.families:
+        raise UnsupportedModelError(
+            f"got a checkpoint of type {family!r} for base={name}, which was run with "
+            f"{', '.join(known.families)} only"
+        )
+    lm = base(**chosen)
+    session = attach(lm.model, settings.config, method=settings.method) if settings.enabled else None
+    about = {"base": name, "pretrained": given["pretrained"], **settings.to_dict()}
+    _Run(lm, session, Records(about), mend(lm))
     return lm
 
 
@@ -97,20 +113,18 @@ class _Run:
     """
 
     def __init__(
-        self,
-        lm: Any,
-        model: Any,
-        session: Session | None,
-        records: Records,
-        change: Callable[[Messages], Messages],
+        self, lm: Any, session: Session | None, records: Records, change: Callable[[Messages], Messages]
     ) -> None:
         self.records = records
         self._session = session
         self._change = change
-        self._docs: dict[Doc, None] = {}
-        self._serve, self._generate = lm.generate_until, model.generate
-        lm.generate_until = self.generate_until
-        model.generate = self.generate
+        self._asked: dict[Doc, int] = {}
+        self._model, self._serve, self._clean = lm.model, lm.generate_until, lm.clean
+        self._generate = self._model.generate
+        self._model.generate = self.generate
+        lm.generate_until, lm.clean = self.generate_until, self.clean
+        for name in REFUSED:
+            setattr(lm, name, functools.partial(_refuse, name))
         write_beside_results(records)
 
     def generate_until(self, requests: Sequence[Instance]) -> list[Any]:
@@ -123,11 +137,9 @@ class _Run:
         try:
             answers = self._serve([replace(request, arguments=self._told(request)) for request in requests])
         except Exception as error:
-            raise RunFailed(str(error)) from error
+            raise RunFailed(f"{self._named()}{error}") from error
         new = self.records.requests[before:]
-        if requests and not new:
-            raise RunFailed("the base did not call generate() of its model, so that nothing can be pruned")
-        if self._session is not None and not any(request["videos"] for request in new):
+        if self._session is not None and new and not any(request["videos"] for request in new):
             logger.warning("none of %d requests held a video: nothing was pruned", len(new))
         return answers
 
@@ -135,33 +147,80 @@ class _Run:
         """Runs one request of the model, and records it.
 
         Raises:
-            RunFailed: it raised anything.
+            RunFailed: it raised anything, or a clip was lost on the way.
         """
         try:
             start = time.perf_counter()
             output = self._generate(*args, **kwargs)
             seconds = time.perf_counter() - start
             report = self._session.report if self._session is not None else None
-            self.records.requests.append(record(list(self._docs), kwargs, output, seconds, report))
+            self._require_clips(kwargs, report)
+            docs = [doc for doc in self._asked if not doc.padding]
+            if docs:
+                self.records.requests.append(record(docs, kwargs, output, seconds, report))
         except Exception as error:
-            raise RunFailed(f"request {', '.join(map(str, self._docs))}: {error}") from error
-        self._docs = {}
+            raise RunFailed(f"{self._named()}{error}") from error
+        self._asked = {}
         return output
+
+    def clean(self) -> None:
+        """Lets go of the model, as lmms-eval does when all is answered, and gathers the records."""
+        if self._session is None:
+            del self._model.generate
+        else:
+            self._model.generate = self._generate
+            self._session.detach()
+        self._model = self._generate = self._session = None
+        self.records.gather()
+        self._clean()
+
+    def _require_clips(self, inputs: Mapping[str, Any], report: Report | None) -> None:
+        """Checks that the clips of a request went in, and were pruned.
+
+        lmms-eval goes on without a clip that it cannot read, which lowers the score.
+        """
+        clips = sum(self._asked.values())
+        if clips and not any(name.startswith("pixel_values") for name in inputs):
+            raise InputError("its clip did not reach the model: what lmms-eval printed says why")
+        if report is not None and len(report.videos) < clips:
+            notes = "; ".join(report.notes) or "the others did not reach the model"
+            raise InputError(f"got {clips} clips, of which {len(report.videos)} could be pruned: {notes}")
+
+    def _named(self) -> str:
+        """Returns the beginning of a message on the documents that are being served."""
+        return f"request {', '.join(map(str, self._asked))}: " if self._asked else ""
 
     def _told(self, request: Instance) -> tuple[Any, ...]:
         """Returns the arguments of a request, whose functions of a document say when they are called."""
-        doc = Doc(request.task_name, request.doc_id)
-        return tuple(self._telling(each, doc) if callable(each) else each for each in request.args)
+        padding = PADDING in (request.metadata or {})
+        doc = Doc(request.task_name, request.doc_id, padding)
+        # llava_hf writes into the generation options, after which lmms-eval's cache knows them no more.
+        return tuple(self._telling(each, doc) if callable(each) else copy.copy(each) for each in request.args)
 
-    def _telling(self, function: Callable[[Any], Any], doc: Doc) -> Callable[[Any], Any]:
+    def _telling(self, function: Callable[..., Any], doc: Doc) -> Callable[..., Any]:
         @functools.wraps(function)
-        def told(values: Any) -> Any:
-            self._docs[doc] = None
-            made = function(values)
+        def told(*values: Any, **options: Any) -> Any:
+            self._asked.setdefault(doc, 0)
+            made = function(*values, **options)
+            self._asked[doc] = max(self._asked[doc], _clips(made))
             return self._change(made) if _is_chat(made) else made
 
         return told
 
 
+def _refuse(name: str, requests: Sequence[Instance]) -> list[Any]:
+    """Refuses a kind of request for which prompts would be pruned without a record, or not at all."""
+    raise RunFailed(f"a task asks for {name}: with SharpV, only tasks of generate_until can be run")
+
+
 def _is_chat(made: Any) -> bool:
     return isinstance(made, list) and all(isinstance(each, dict) and "role" in each for each in made)
+
+
+def _clips(made: Any) -> int:
+    """Returns the clips that a function of a document gave: parts of messages, or paths among visuals."""
+    if not isinstance(made, list | tuple):
+        return 0
+    if _is_chat(made):
+        return sum(part["type"] == "video" for message in made for part in message["content"])
+    return sum(isinstance(each, str) for each in made)

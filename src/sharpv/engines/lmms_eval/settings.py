@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from sharpv.config import SharpVConfig
 from sharpv.errors import InputError
+from sharpv.methods import find_pruner
 
 __all__ = ["PREFIX", "Settings"]
 
@@ -35,7 +36,7 @@ class Settings:
             options: `enabled`, `method`, and the fields of `SharpVConfig`; the text "none" is None.
 
         Raises:
-            InputError: an unknown option, or a value outside its range.
+            InputError: an unknown option or method, or a value outside its range.
         """
         accepted = [*OWN, *(field.name for field in fields(SharpVConfig))]
         unknown = [PREFIX + name for name in options if name not in accepted]
@@ -47,7 +48,10 @@ class Settings:
         if not isinstance(enabled, bool):
             raise InputError(f"got {PREFIX}enabled={enabled!r}: it must be True or False")
         try:
-            return cls(enabled, method, SharpVConfig.from_dict(values))
+            config = SharpVConfig.from_dict(values)
+            if enabled:
+                find_pruner(method).check(config)
+            return cls(enabled, method, config)
         except ValueError as error:
             raise InputError(str(error)) from None
 

@@ -66,8 +66,8 @@ function panel({ title, values, top, colour }, cuts, y, slot) {
   );
 }
 
-/** Returns what the rows of bars show: r, and what each view keeps. */
-function barRows({ scores, f }, views) {
+/** Returns what the rows of bars show: r, patches encoded where that was chosen, and what each view keeps. */
+function barRows({ scores, f, encoded }, views) {
   const title = "r, the share of a frame that its motion asks for";
   const highest = roundedUp(Math.max(LEAST_TOP, ...scores.ratios), 1);
   const most = roundedUp(Math.max(...views.flatMap((view) => [...view.counts])), f);
@@ -75,7 +75,10 @@ function barRows({ scores, f }, views) {
     const whose = views.length > 1 ? `${name}: ` : "";
     return { title: `${whose}kept tokens of ${f}`, values: counts, top: most, colour: i % LOOKS };
   });
-  return [{ title, values: scores.ratios, top: highest, colour: "ratio" }, ...kept];
+  const patches = encoded
+    ? [{ title: `patches encoded of ${encoded.f}`, values: encoded.counts, top: encoded.f, colour: "ratio" }]
+    : [];
+  return [{ title, values: scores.ratios, top: highest, colour: "ratio" }, ...patches, ...kept];
 }
 
 /** Draws the bars of all frames, where a click goes to one; returns what marks the current one. */

@@ -29,6 +29,12 @@ function readRecord(text) {
     ratios: decodeFloats(record.ratios),
   };
   for (const run of record.runs) run.kept = decodeMask(run.kept, n * f);
+  if (record.encoded) {
+    const { grid, computed } = record.encoded;
+    record.encoded.f = grid[0] * grid[1];
+    record.encoded.computed = decodeMask(computed, n * record.encoded.f);
+    record.encoded.counts = frameCounts(record.encoded.computed, record.encoded.f);
+  }
   return record;
 }
 

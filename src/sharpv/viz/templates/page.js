@@ -50,8 +50,16 @@ async function drawViews() {
   const { values, top } = state.heat ?? {};
   const shares = values ? placed(values, step).map((value) => value / top) : null;
   document.querySelectorAll("canvas").forEach((canvas, i) => {
-    const kept = map === "picture" ? null : placed(views[i].kept, step);
-    drawFrame(canvas, image, record, { kept, shares });
+    if (map === "encoded") {
+      const { grid, f, computed } = record.encoded;
+      const mask = Array.from(computed.subarray(step * f, (step + 1) * f));
+      drawFrame(canvas, image, { grid, window: record.window }, { mask, over: REUSED, shares: null });
+    } else {
+      const mask = map === "picture" ? null : placed(views[i].kept, step);
+      drawFrame(canvas, image, record, { mask, over: DIM, shares });
+    }
+    const shown = map === "encoded" ? "the patches that were encoded" : `what ${views[i].name} keeps`;
+    canvas.setAttribute("aria-label", `The frame, with ${shown}`);
   });
 }
 
@@ -71,6 +79,7 @@ function showLegend() {
   }
   find("heat-legend").hidden = !scored;
   find("kept-legend").hidden = state.map !== "kept";
+  if (find("encoded-legend")) find("encoded-legend").hidden = state.map !== "encoded";
 }
 
 /** Says in words what a view keeps of a frame. */
@@ -82,15 +91,23 @@ function keptOf({ kept, counts }, step) {
   return leading ? `${text}, ${first} of ${leading} class tokens` : text;
 }
 
+/** Says in words how much of a frame the vision tower encoded. */
+function encodedOf({ counts, f }, step) {
+  const now = counts[step];
+  if (now === f) return `all ${count(f)} patches encoded`;
+  return `${count(now)} of ${count(f)} patches encoded (${percent(now / f)})`;
+}
+
 /** Says in words what the frame is, and what is kept of it. */
 function showCaption() {
-  const { sourceFrames, scores, times, cuts } = record;
+  const { sourceFrames, scores, times, cuts, encoded } = record;
   const step = stepOf(state.frame);
   const texts = views.map((view) => keptOf(view, step));
   const parts = [`Frame ${state.frame + 1} of ${frames}`, `${times[state.frame].toFixed(2)} s`];
   const [from, to] = [step * sourceFrames + 1, Math.min((step + 1) * sourceFrames, frames)];
   if (to > from) parts.push(`frames ${from} to ${to} are one to the model`);
   parts.push(`r = ${scores.ratios[step].toFixed(3)}`);
+  if (encoded) parts.push(encodedOf(encoded, step));
   if (views.length === 1) parts.push(texts[0]);
   if (cuts.includes(step)) parts.push("likely cut");
   find("caption").textContent = parts.join(" · ");

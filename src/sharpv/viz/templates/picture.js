@@ -13,6 +13,8 @@ const DIM = "rgb(0 0 0 / 0.62)";
 // Under a heat map the picture is grey and pale, so that it does not pass for a score.
 const PALE = "rgb(128 128 128 / 0.45)";
 const HEAT_ALPHA = 0.74;
+// Unlike what was dropped, what was not encoded grows light.
+const REUSED = "rgb(255 255 255 / 0.6)";
 
 /** Returns a function from [0, 1] to a colour of the ramp, as it lies over the picture. */
 function rampColour() {
@@ -85,11 +87,11 @@ function grey(context, path, over) {
   context.fill(path, "evenodd");
 }
 
-/** Dims the cells that were dropped. */
-function drawDropped(context, place, kept) {
-  const dropped = new Path2D();
-  kept.forEach((token, i) => token || dropped.rect(...cell(place, i)));
-  grey(context, dropped, DIM);
+/** Takes the colour out of the cells that a mask leaves out, and lays another over them. */
+function drawOthers(context, place, mask, over) {
+  const others = new Path2D();
+  mask.forEach((marked, i) => marked || others.rect(...cell(place, i)));
+  grey(context, others, over);
 }
 
 /** Colours each cell by its share of the largest value. */
@@ -104,7 +106,7 @@ function drawHeat(context, place, shares) {
   });
 }
 
-/** Outlines what was kept, so that it shows on dark pictures and on heat maps, too. */
+/** Outlines what was kept, or encoded, so that it shows on dark pictures and on heat maps, too. */
 function drawOutline(context, place, kept) {
   const across = place.columns.length - 1;
   const outline = new Path2D();
@@ -150,15 +152,17 @@ function drawUnseen(context, place) {
 
 /**
  * Draws one frame.
- * @param layers kept: 0 and 1 per cell; shares: per cell, in [0, 1]; each null where it is not to be drawn.
+ * @param cells grid: rows and columns of the cells; window: what they cover.
+ * @param layers mask: 0 and 1 per cell; over: the colour over those left out; shares: per cell, in [0, 1], for
+ *   a heat map instead. A null mask leaves the frame as it is.
  */
-function drawFrame(canvas, image, record, { kept, shares }) {
-  const place = geometry(record, image.naturalWidth, image.naturalHeight);
+function drawFrame(canvas, image, cells, { mask, over, shares }) {
+  const place = geometry(cells, image.naturalWidth, image.naturalHeight);
   const context = canvas.getContext("2d");
   drawPicture(context, image, place);
-  if (place.columns === null || kept === null) return;
+  if (place.columns === null || mask === null) return;
   if (shares) drawHeat(context, place, shares);
-  else drawDropped(context, place, kept);
-  drawOutline(context, place, kept);
+  else drawOthers(context, place, mask, over);
+  drawOutline(context, place, mask);
   drawUnseen(context, place);
 }

@@ -11,6 +11,7 @@ const OPTIONS = {
   bucket: "--bucket",
   diversity: "--diversity",
   memory_threshold: "--memory-threshold",
+  vision_reuse: "--vision-reuse",
 };
 
 /** Writes a whole number with commas. */
@@ -33,10 +34,15 @@ function changed(config, defaults) {
   return Object.keys(defaults).filter((name) => config[name] !== defaults[name]);
 }
 
+/** Says whether an option can set a field to its value: there is none for parts of a field. */
+function hasOption(config, name) {
+  return name in OPTIONS && (config[name] === null || typeof config[name] !== "object");
+}
+
 /** Returns the command line of a configuration. */
 function commandLine(command, config, defaults) {
   const words = changed(config, defaults)
-    .filter((name) => name in OPTIONS)
+    .filter((name) => hasOption(config, name))
     .map((name) => {
       if (config[name] === null) return "--no-memory";
       return config[name] === true ? OPTIONS[name] : `${OPTIONS[name]} ${config[name]}`;
@@ -47,7 +53,7 @@ function commandLine(command, config, defaults) {
 /** Returns the fields that differ from the defaults and that no option sets. */
 function withoutOption(config, defaults) {
   // The command takes images for frames by itself, where a model is shown a video so.
-  return changed(config, defaults).filter((name) => !(name in OPTIONS) && name !== "images_as_frames");
+  return changed(config, defaults).filter((name) => !hasOption(config, name) && name !== "images_as_frames");
 }
 
 /** Returns the Python text of a configuration. */

@@ -1,0 +1,63 @@
+"""What reuse changes, measured on a few frames of a request that are encoded in full, too."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from sharpv.config import SharpVConfig
+from sharpv.core import ReusePlan, score
+from sharpv.hf.layout import VideoLayout
+from sharpv.methods import InLLMPruner, TokenPruner
+from sharpv.report import ReuseAudit
+
+__all__ = ["audit", "audited_frames"]
+
+LOW = 0.05
+"""The share of tokens below the low cosine that is told."""
+
+
+def audited_frames(plan: ReusePlan, count: int) -> list[int]:
+    """Returns which frames to encode in full besides: the middles of equal parts of those that are not."""
+    reusing = (~plan.computed.all(1)).nonzero().flatten().tolist()
+    count = min(count, len(reusing))
+    return [reusing[(2 * part + 1) * len(reusing) // (2 * count)] for part in range(count)]
+
+
+@torch.no_grad()
+def audit(
+    features: Tensor,
+    dense: Tensor,
+    frames: list[int],
+    layout: VideoLayout,
+    config: SharpVConfig,
+    pruner: TokenPruner | InLLMPruner,
+) -> ReuseAudit:
+    """Compares the features of frames with reuse to those without.
+
+    Scores and selection are those of the whole video, in which the features of these frames take turns.
+
+    Args:
+        features: `[n, f, d]` of the video, with reuse.
+        dense: `[k, f, d]`, of the frames without.
+        frames: their numbers, k.
+        layout: of the video.
+        config: what to keep.
+        pruner: what chooses tokens; one that acts inside the LLM chooses none here.
+    """
+    exact = features.clone()
+    exact[frames] = dense
+    alike = cosine_similarity(features[frames].double(), dense.double(), dim=-1).flatten()
+    times = [score(values, config.spatial_weight).temporal[frames] for values in (features, exact)]
+    overlap = None
+    if config.prunes_tokens and not isinstance(pruner, InLLMPruner):
+        grid = None if layout.leading else layout.grid
+        kept, expected = (pruner.select(values, config, grid).mask[frames] for values in (features, exact))
+        if expected.any():
+            overlap = float((kept & expected).sum() / expected.sum())
+    return ReuseAudit(
+        frames=len(frames),
+        cosine_mean=float(alike.mean()),
+        cosine_p5=float(alike.quantile(LOW)),
+        temporal_error=float((times[0] - times[1]).abs().mean()),
+        kept_overlap=overlap,
+    )

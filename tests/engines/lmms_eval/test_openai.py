@@ -1,0 +1,121 @@
+"""lmms-eval's own client of OpenAI's API, `--model openai`, and `sharpv serve --engine transformers`."""
+
+import base64
+import io
+import json
+import socket
+import subprocess
+import sys
+from statistics import fmean
+
+import pytest
+from PIL import Image
+
+from sharpv import SharpVConfig
+from sharpv.hf.ask import ask, load_model
+from sharpv.hf.chat import Decoding, Message, chat
+from sharpv.shapesqa import Question
+from sharpv.shapesqa.questions import is_right
+from sharpv.video import Sampling, read_video
+from tests.engines.lmms_eval.conftest import SPEC
+
+MODEL, FRAMES = "toy:default", 8
+
+
+@pytest.fixture(scope="module")
+def url(tasks):
+    """Of a server of the toy in the box, a process of its own, which may read the clips of the tasks."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    line = [sys.executable, "-m", "sharpv.cli", "serve", MODEL, "--engine", "transformers"]
+    line += ["--port", str(port), "--media-folder", str(tasks), "--dtype", "float32", "--device", "cpu"]
+    # Fewer than the client asks for.
+    line += ["--frames", str(FRAMES - 2)]
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+    try:
+        # It ends if it cannot start, and this with it.
+        told = []
+        while not told or "startup complete" not in told[-1]:
+            told.append(process.stderr.readline())
+            assert told[-1], told
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def run(command, url, tmp_path):
+    """Runs a task through the server; returns what was printed, the score, and the answers by document."""
+
+    def run(task, more):
+        args = f"model_version={MODEL},base_url={url},api_key=none,httpx_trust_env=False"
+        args += f",max_frames_num={FRAMES},max_retries=1,{more}"
+        options = ("--output_path", tmp_path, "--log_samples")
+        done = command(args.strip(","), task, *options, model="openai")
+        assert done.returncode == 0, done.stderr
+        (results,) = tmp_path.rglob("*_results.json")
+        (lines,) = tmp_path.rglob(f"*_samples_{task}.jsonl")
+        samples = [json.loads(line) for line in lines.read_text().splitlines()]
+        answers = {sample["doc_id"]: sample["filtered_resps"] for sample in samples}
+        score = json.loads(results.read_text())["results"][task]["accuracy,none"]
+        return done.stdout, score, [answers[number] for number in sorted(answers)]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def toy(lmms_eval):
+    return load_model(MODEL, "float32", "cpu")
+
+
+def rows(tasks, task):
+    return [json.loads(line) for line in (tasks / f"{task}.jsonl").read_text().splitlines()]
+
+
+def test_clips_go_to_the_server_whole_and_are_answered_as_by_ask(run, tasks, toy):
+    printed, score, answers = run("shapesqa", "pass_video_url=True")
+    expected = [
+        ask(
+            toy,
+            read_video(row["video"], Sampling(frames=FRAMES)),
+            row["question"],
+            SharpVConfig(),
+            SPEC.max_new_tokens,
+        )
+        for row in rows(tasks, "shapesqa")
+    ]
+    assert answers == [answer.text for answer in expected]
+    assert all(answer.report.tokens_kept < answer.report.tokens_total for answer in expected)
+    questions = (
+        Question(row["family"], row["question"], row["answer"], tuple(row["options"]))
+        for row in rows(tasks, "shapesqa")
+    )
+    assert score == pytest.approx(fmean(map(is_right, questions, answers)))
+    (row,) = (line for line in printed.splitlines() if line.startswith("|shapesqa|"))
+    assert float(row.split("|")[6]) == pytest.approx(score, abs=1e-4)
+
+
+def test_frames_go_to_the_server_as_pictures_and_are_answered_as_by_chat(run, tasks, toy):
+    from lmms_eval.protocol import ChatMessages  # noqa: PLC0415
+
+    _, _, answers = run("few", "")
+    expected = []
+    for row in rows(tasks, "few"):
+        parts = [{"type": "video", "url": row["video"]}, {"type": "text", "text": row["question"]}]
+        sent = ChatMessages(messages=[{"role": "user", "content": parts}]).to_openai_messages(
+            {"nframes": FRAMES}
+        )
+        pictures = [
+            Image.open(io.BytesIO(base64.b64decode(part["image_url"]["url"].partition(",")[2])))
+            for part in sent[0]["content"]
+            if part["type"] == "image_url"
+        ]
+        assert len(pictures) == FRAMES
+        message = Message("user", (*(each.convert("RGB") for each in pictures), row["question"]))
+        reply = chat(toy, [message], SharpVConfig(), Decoding(max_new_tokens=4))
+        # Pictures are no video.
+        assert reply.report.videos == ()
+        expected.append(reply.text)
+    assert answers == expected
