@@ -255,7 +255,13 @@ def test_a_server_on_transformers_answers_as_a_model_here_does(whole, manifest, 
         ((), None),
         (("--retention", "adaptive"), {"retention": "adaptive"}),
         (("--retention", "0.5", "--no-memory"), {"retention": 0.5, "memory_threshold": None}),
-        (("--dense", "--frames", "5"), {"retention": 1.0, "memory_threshold": None, "frames": 5}),
+        (
+            ("--dense", "--frames", "5"),
+            {
+                **{"retention": 1.0, "memory_threshold": None, "frames": 5},
+                **{"method": "sharpv", "vision_reuse": None},  # whatever the server's are
+            },
+        ),
         (
             ("--method", "vidcom2", "--fps", "2", "--retention", "0.5"),
             {"method": "vidcom2", "fps": 2.0, "retention": 0.5},

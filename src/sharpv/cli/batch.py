@@ -179,15 +179,18 @@ def _options(ctx: typer.Context, engine: str, settings: "SharpVConfig") -> dict[
         # The plug-in lays prompts out before it has the features, so it estimates the adaptive share.
         keep = "auto" if settings.retention == "adaptive" else settings.retention
         return {"mm_processor_kwargs": {"sharpv_keep": keep}} if is_given(ctx, "retention") else {}
+    dense = is_given(ctx, "dense")
     by_name = ("method", "frames", "fps", "vision_reuse")
     fields = settings.to_dict().keys() - {*by_name}
     names = sorted(name for name in fields if name in ctx.params and is_given(ctx, name))
-    if is_given(ctx, "no_memory") or is_given(ctx, "dense"):
+    if is_given(ctx, "no_memory") or dense:
         names.append("memory_threshold")
-    if is_given(ctx, "dense"):
+    if dense:
         names.append("retention")
     values = {name: getattr(settings, name) for name in names}
     values |= {name: ctx.params[name] for name in by_name if is_given(ctx, name)}
+    if dense:  # whatever the server does with others
+        values |= {name: ctx.params[name] for name in ("method", "vision_reuse")}
     return {"sharpv": values} if values else {}
 
 
