@@ -134,3 +134,19 @@ def test_an_early_death_does_not_count_against_a_worker_that_opened_later():
     found, _ = run(pool, "r0", "r1", "fatal")
     assert found["r0"] is found["r1"] is None
     assert found["fatal"] == "3 workers died on this row alone (SIGKILL)"
+
+
+def test_a_row_whose_answer_waits_to_be_taken_is_not_late(monkeypatch):
+    """As where this process was held up, by a slow disk for one."""
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    pool, found = Scripted([]), []
+
+    def keep(number: int, line: Line) -> None:
+        found.append((line.id, line.error))
+        now[0] += 100
+
+    rows = [Row(number, name, "v", "q", "v") for number, name in enumerate(("a", "b", "c"))]
+    dispatch(iter(rows), pool, keep, row_seconds=10)
+    assert found == [("a", None), ("b", None), ("c", None)]
+    assert (pool.started, pool.ended) == ([0], [])

@@ -123,6 +123,22 @@ def test_ctrl_c_says_that_the_job_can_go_on(manifest, model, tmp_path, monkeypat
     assert "the same command goes on from there" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "seconds"), [((), 5), (("--url", "http://x"), 66), (("--engine", "vllm"), 66)]
+)
+def test_no_clip_holds_a_worker_for_ever(manifest, tmp_path, monkeypatch, options, seconds):
+    """Of a server too: it has 5 s at each of six tries, half a minute between them, and the clip has 5."""
+    given = {}
+
+    def run_job(*_, row_seconds=None, **__):
+        given["row_seconds"] = row_seconds
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sharpv.batch.job.run", run_job)
+    run("batch", manifest, "-o", tmp_path / "out.jsonl", "--row-timeout", "5", *options, ok=130)
+    assert given == {"row_seconds": seconds}
+
+
 def test_ctrl_c_while_models_are_opened_is_130_and_the_job_can_go_on(manifest, model, whole, tmp_path):
     out = tmp_path / "out.jsonl"
     job = ("batch", str(manifest), "-o", str(out), "-m", model, *SHORT)
@@ -239,7 +255,13 @@ def test_a_server_on_transformers_answers_as_a_model_here_does(whole, manifest, 
         ((), None),
         (("--retention", "adaptive"), {"retention": "adaptive"}),
         (("--retention", "0.5", "--no-memory"), {"retention": 0.5, "memory_threshold": None}),
-        (("--dense", "--frames", "5"), {"retention": 1.0, "memory_threshold": None, "frames": 5}),
+        (
+            ("--dense", "--frames", "5"),
+            {
+                **{"retention": 1.0, "memory_threshold": None, "frames": 5},
+                **{"method": "sharpv", "vision_reuse": None},  # whatever the server's are
+            },
+        ),
         (
             ("--method", "vidcom2", "--fps", "2", "--retention", "0.5"),
             {"method": "vidcom2", "fps": 2.0, "retention": 0.5},

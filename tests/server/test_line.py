@@ -1,12 +1,17 @@
 """Who waits for whom, and what is told when the model is stuck."""
 
 import asyncio
+import gc
 import json
 import socket
 import threading
 import time
+import weakref
+
+import pytest
 
 from sharpv.server.limits import Limits
+from sharpv.server.line import Line
 from tests.server.running import NAME, send, user, video, wait_for
 
 
@@ -107,3 +112,37 @@ def test_a_job_within_its_time_is_no_failure(start):
     assert health(server) == (200, {"status": "ok"})
     released.set()
     asking.join()
+
+
+class Frames:
+    """Stands for what a request has in memory."""
+
+
+def test_what_is_waited_for_no_more_is_not_held_until_the_model_is_free():
+    line, entered, released = Line(Limits()), threading.Event(), threading.Event()
+
+    def busy(left):
+        entered.set()
+        released.wait()
+
+    async def leave(frames):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await line.run(lambda left: frames)
+        return weakref.ref(frames)
+
+    async def ask():
+        holding = asyncio.create_task(line.run(busy))
+        await asyncio.to_thread(entered.wait)
+        try:
+            held = await leave(Frames())
+            await asyncio.sleep(0)  # the step of this task that was cancelled holds its own frames
+            gc.collect()
+            return held()
+        finally:
+            released.set()
+            await holding
+
+    assert asyncio.run(ask()) is None
+    assert asyncio.run(line.run(lambda left: "the model is free")) == "the model is free"
+    line.close()

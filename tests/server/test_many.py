@@ -1,5 +1,6 @@
 """Many at once: a line that loses nobody, and lets those go who leave."""
 
+import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -108,7 +109,7 @@ def test_a_request_has_its_time(start, talker):
     assert "request_seconds" in reason
     with pytest.raises(openai.APIError, match="request_seconds"):
         list(endless(timed))
-    assert timed.ask(max_tokens=1).usage.completion_tokens == 1
+    assert asyncio.run(timed.service.line.run(lambda left: "the model is free")) == "the model is free"
 
 
 def test_limits_of_a_conversation(start):

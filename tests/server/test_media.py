@@ -151,6 +151,18 @@ def test_files_are_read_from_the_one_folder_only(clip, tmp_path):
             loading(Medium("video", url), folder=str(folder))
 
 
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), FileNotFoundError(2, "gone")])
+def test_a_file_that_the_server_may_not_read_is_no_failure_of_it(clip, monkeypatch, error):
+    """Whoever runs the tests may read all, hence the patch."""
+
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr("pathlib.Path.open", fail)
+    with pytest.raises(SharpVError, match="no file in the folder"):
+        loading(Medium("video", clip.as_uri()), folder=str(clip.parent))
+
+
 @pytest.mark.parametrize("address", ["8.8.8.8", "2001:4860:4860::8888"])
 def test_public_addresses(address):
     assert is_public(address)

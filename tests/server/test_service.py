@@ -1,15 +1,12 @@
 """What a request's options make of the server's settings."""
 
-import math
-from dataclasses import dataclass, fields
-from typing import Literal
+from dataclasses import fields
 
 import pytest
-from pydantic import ValidationError
 
 from sharpv.config import SharpVConfig
 from sharpv.server.refused import Refused
-from sharpv.server.schema import Options, asked_like
+from sharpv.server.schema import Options
 from sharpv.server.service import Settings
 
 
@@ -47,35 +44,6 @@ def test_options_are_the_fields_of_the_config():
     assert Options().model_dump(exclude={"method", "frames", "fps"}) == {
         name: getattr(default, name) for name in names
     }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reuse:
-    """Stands for a part of a config that has fields of its own."""
-
-    every: int = 2
-    tolerance: float = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grown:
-    """Stands for a later config."""
-
-    retention: float | Literal["adaptive"] = "adaptive"
-    reuse: Reuse | Literal["auto"] | None = None
-
-
-def test_a_field_that_is_a_dataclass_becomes_an_object_that_is_checked():
-    asked = asked_like(Grown)
-    assert asked(reuse={"every": 3}).model_dump(exclude_unset=True) == {"reuse": {"every": 3}}
-    assert asked(reuse="auto").model_dump(exclude_unset=True) == {"reuse": "auto"}
-    assert asked().reuse is None
-    for wrong in ({"evry": 3}, {"every": "3"}, {"tolerance": math.nan}, "always"):
-        with pytest.raises(ValidationError):
-            asked(reuse=wrong)
-    document = asked.model_json_schema()
-    assert document["$defs"]["Reuse"]["properties"]["every"]["type"] == "integer"
-    assert document["$defs"]["Reuse"]["additionalProperties"] is False
 
 
 def test_the_document_tells_values_and_defaults_of_options():

@@ -11,37 +11,43 @@ from sharpv.server import uploads as keeping
 from sharpv.server.limits import Limits
 from sharpv.server.refused import Refused
 from sharpv.server.uploads import LEAST_BYTES, Uploads
-from tests.server.running import wait_for
+from tests.server.running import send, wait_for
 from tests.server.test_gate import upload
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def small(start):
     """A server with room for two and a half files of the least size."""
-    return start(Limits(stored_bytes=5 * LEAST_BYTES // 2, stored_seconds=0.5))
+    return start(Limits(stored_bytes=5 * LEAST_BYTES // 2))
 
 
 def folder(server):
     return Path(server.service.uploads._folder.name)
 
 
-def test_uploads_have_so_much_room_and_are_kept_so_long(small):
-    """They go when their time has come, and not with the next request."""
+def test_uploads_have_so_much_room(small):
     answers = [upload(small, LEAST_BYTES) for _ in range(3)]
     assert [status for status, _ in answers] == [200, 200, 429]
     assert b"stored_bytes" in answers[2][1]
-    stored = [json.loads(answer) for _, answer in answers[:2]]
-    assert stored[0]["expires_at"] - stored[0]["created_at"] == 0
-    assert {path.name for path in folder(small).iterdir()} <= {file["id"] for file in stored}
-    wait_for(lambda: not any(folder(small).iterdir()))
-    assert small.post(None, f"/v1/files/{stored[0]['id']}")[0] == 404
-    assert upload(small, 2 * LEAST_BYTES)[0] == 200
-    wait_for(lambda: not any(folder(small).iterdir()))
+    stored = [json.loads(answer)["id"] for _, answer in answers[:2]]
+    assert {path.name for path in folder(small).iterdir()} == set(stored)
+    small.client.files.delete(stored[0])
+    assert [upload(small, LEAST_BYTES)[0] for _ in range(2)] == [200, 429]
+
+
+def test_uploads_are_kept_so_long(start):
+    """They go when their time has come, and not with the next request."""
+    hasty = start(Limits(stored_bytes=5 * LEAST_BYTES // 2, stored_seconds=0.1))
+    status, answer = upload(hasty, 2 * LEAST_BYTES)
+    stored = json.loads(answer)
+    assert (status, stored["expires_at"] - stored["created_at"]) == (200, 0)
+    wait_for(lambda: not any(folder(hasty).iterdir()))
+    assert send(f"{hasty.url}/v1/files/{stored['id']}")[0] == 404
+    assert upload(hasty, 2 * LEAST_BYTES)[0] == 200
 
 
 def test_a_file_of_no_bytes_takes_room_too(small):
     assert [upload(small, 0)[0] for _ in range(3)] == [200, 200, 429]
-    wait_for(lambda: not any(folder(small).iterdir()))
 
 
 async def kept(uploads, content=b"clip"):
@@ -91,7 +97,6 @@ def test_a_disk_that_is_full_is_told_and_leaves_nothing(small, monkeypatch, capl
     assert "No space left" in caplog.text
     assert not any(folder(small).iterdir())
     assert upload(small, 2 * LEAST_BYTES)[0] == 200
-    wait_for(lambda: not any(folder(small).iterdir()))
 
 
 def test_so_is_one_that_is_full_while_the_form_comes(server, monkeypatch, caplog):

@@ -77,9 +77,11 @@ class _Dispatch:
             self._staff.start(worker)
         while self._left or any(self._held.values()):
             self._staff.check()
-            for event in self._pool.wait(self._seconds_left()):
+            events = self._pool.wait(self._seconds_left())
+            for event in events:
                 self._take(event)
-            self._end_overdue()
+            if not events:  # else the answer of a row that seems late may be the next
+                self._end_overdue()
             self._feed()
 
     @property

@@ -49,6 +49,11 @@ class Served:
     max_new_tokens: int
     seconds: float = 600.0
 
+    @property
+    def row_seconds(self) -> float:
+        """Time after which a row hangs: its clip has had that of an answer, and so has each try."""
+        return (len(SECONDS_BETWEEN_TRIES) + 2) * self.seconds + sum(SECONDS_BETWEEN_TRIES)
+
     def open(self, worker: int, workers: int) -> "ServedModel":
         """Asks the server which models it has.
 

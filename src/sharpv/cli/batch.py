@@ -164,8 +164,7 @@ def batch(
         plan = served(place, engine, url, model, options, max_new_tokens, row_timeout)
     else:
         about = {"method": method, "max_new_tokens": max_new_tokens, "dtype": dtype, "device": device}
-        plan = loaded(place, model, config=settings, sampling=rule, max_side=max_side, **about)
-        how["row_seconds"] = row_timeout
+        plan = loaded(place, model, row_timeout, config=settings, sampling=rule, max_side=max_side, **about)
     notice = _toy_notice(model) if not asks_server and is_toy(model) else None
     summary = _run(manifest, output_file, plan, notice, how)
     if json:
@@ -180,15 +179,18 @@ def _options(ctx: typer.Context, engine: str, settings: "SharpVConfig") -> dict[
         # The plug-in lays prompts out before it has the features, so it estimates the adaptive share.
         keep = "auto" if settings.retention == "adaptive" else settings.retention
         return {"mm_processor_kwargs": {"sharpv_keep": keep}} if is_given(ctx, "retention") else {}
+    dense = is_given(ctx, "dense")
     by_name = ("method", "frames", "fps", "vision_reuse")
     fields = settings.to_dict().keys() - {*by_name}
     names = sorted(name for name in fields if name in ctx.params and is_given(ctx, name))
-    if is_given(ctx, "no_memory") or is_given(ctx, "dense"):
+    if is_given(ctx, "no_memory") or dense:
         names.append("memory_threshold")
-    if is_given(ctx, "dense"):
+    if dense:
         names.append("retention")
     values = {name: getattr(settings, name) for name in names}
     values |= {name: ctx.params[name] for name in by_name if is_given(ctx, name)}
+    if dense:  # whatever the server does with others
+        values |= {name: ctx.params[name] for name in ("method", "vision_reuse")}
     return {"sharpv": values} if values else {}
 
 
@@ -204,7 +206,16 @@ def _run(manifest: Path, out: Path, plan: "Plan", notice: str | None, how: Mappi
     try:
         # Ray prints there what its daemons report, and only the result belongs there.
         with redirect_stdout(sys.stderr):
-            return run(manifest, out, plan.settings, pool, find=plan.find, later=plan.later, **how)
+            return run(
+                manifest,
+                out,
+                plan.settings,
+                pool,
+                find=plan.find,
+                later=plan.later,
+                row_seconds=plan.row_seconds,
+                **how,
+            )
     except KeyboardInterrupt:
         output.progress(f"what is done stands in {out}: the same command goes on from there")
         raise

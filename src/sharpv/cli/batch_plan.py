@@ -27,12 +27,14 @@ class Plan:
         later: names of settings that `find` returns.
         find: connects to what there is to connect to. To be called before `pool`.
         pool: makes the workers.
+        row_seconds: that a worker may take for a row.
     """
 
     settings: dict[str, Any]
     later: tuple[str, ...]
     find: Callable[[], Mapping[str, Any]]
     pool: Callable[[], Pool]
+    row_seconds: float
 
 
 class Place(Protocol):
@@ -132,12 +134,13 @@ def find_place(workers: int | None, ray_address: str | None, device: str | None)
     return Cluster(ray_address, workers, None if device is None else device.partition(":")[0])
 
 
-def loaded(place: Place, model: str | None, **how: Any) -> Plan:
+def loaded(place: Place, model: str | None, seconds: float, **how: Any) -> Plan:
     """Plans a job whose workers load the model themselves.
 
     Args:
         place: where they run.
         model: as given with `--model`.
+        seconds: that a worker may take for a row.
         how: the other fields of `Transformers`.
     """
     from sharpv.batch.model import Transformers
@@ -149,7 +152,7 @@ def loaded(place: Place, model: str | None, **how: Any) -> Plan:
     about = {"schema_version": SCHEMA_VERSION, "engine": "transformers"}
     settings = about | asdict(engine) | {"device": place.device, "versions": dict(versions())}
     later = ("device",) if place.device is None else ()
-    return Plan(settings, later, lambda: {"device": place.join()}, lambda: place.pool(engine))
+    return Plan(settings, later, lambda: {"device": place.join()}, lambda: place.pool(engine), seconds)
 
 
 def served(
@@ -194,7 +197,8 @@ def served(
 
     settings = {"schema_version": SCHEMA_VERSION, "server": True} | asdict(engine)
     del settings["url"], settings["seconds"]  # the same server may come back elsewhere, or be given more time
-    return Plan(settings, ("model",) if model is None else (), find, lambda: place.pool(engine))
+    later = ("model",) if model is None else ()
+    return Plan(settings, later, find, lambda: place.pool(engine), engine.row_seconds)
 
 
 def _address(url: str) -> str:

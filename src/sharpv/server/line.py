@@ -56,14 +56,17 @@ class Line:
         Args:
             job: is given what tells whether nobody waits for it any more.
         """
-        left = threading.Event()
+        left, waiting = threading.Event(), [job]
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, job, left)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, waiting, left)
         finally:
             left.set()
+            # What is cancelled stays in the thread's queue until its turn: without its frames.
+            waiting.clear()
 
-    def _run(self, job: Callable[[Callable[[], bool]], T], left: threading.Event) -> T:
+    def _run(self, waiting: list[Callable[[Callable[[], bool]], T]], left: threading.Event) -> T:
         """Runs a job, and notes since when, in the thread of the model."""
+        job = waiting.pop()  # fails where the client leaves at this moment, and nobody hears of it
         self._running = time.monotonic(), left
         try:
             return job(left.is_set)

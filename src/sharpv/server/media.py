@@ -162,7 +162,7 @@ def _opened(medium: Medium, access: Access) -> Iterator[BinaryIO]:
             file.seek(0)
             yield file
     elif access.folder is not None:
-        with _allowed(medium.url, access.folder).open("rb") as local:
+        with _local(medium.url, access.folder) as local:
             yield local
 
 
@@ -177,13 +177,13 @@ def _scheme(url: str) -> str:
     return url[:10].partition(":")[0].lower()
 
 
-def _allowed(url: str, folder: str) -> Path:
-    """Returns the path of a `file:` URL inside the folder, also after its links are followed."""
+def _local(url: str, folder: str) -> BinaryIO:
+    """Opens the file of a `file:` URL that is inside the folder, also after its links are followed."""
     path = Path(urllib.request.url2pathname(urlsplit(url).path))
     try:
         path = path.resolve()
         if path.is_relative_to(Path(folder).resolve()) and path.is_file():
-            return path
+            return path.open("rb")
     except (OSError, ValueError):
         pass
     raise InputError("got a file: URL that is no file in the folder that the server allows")

@@ -1,8 +1,7 @@
 """What goes in and out, in OpenAI's shapes: the part of them that this server serves, and no more."""
 
-from dataclasses import fields, is_dataclass
-from types import UnionType
-from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+from dataclasses import fields
+from typing import Annotated, Any, Literal, Self, get_type_hints
 
 from pydantic import (
     AfterValidator,
@@ -34,7 +33,6 @@ __all__ = [
     "Text",
     "Usage",
     "VideoPart",
-    "asked_like",
 ]
 
 
@@ -144,31 +142,21 @@ class Message(Asked):
     name: Short | None = Field(None, description="Not read.")
 
 
-def asked_like(config: Any, *without: str) -> type[Asked]:
+def _asked_like(config: Any, *without: str) -> type[Asked]:
     """Returns what a client may send for a dataclass: its fields, their types and defaults.
 
     Args:
-        config: the dataclass. A field that is one of its own, also as one of several types, is an object.
-        without: fields that are not for clients.
+        config: the dataclass.
+        without: fields that are not for clients as they are.
     """
     types = get_type_hints(config)
     given: dict[str, Any] = {
-        item.name: (_sendable(types[item.name]), item.default)
-        for item in fields(config)
-        if item.name not in without
+        item.name: (types[item.name], item.default) for item in fields(config) if item.name not in without
     }
     return create_model(config.__name__, __base__=Asked, __doc__=config.__doc__, **given)
 
 
-def _sendable(kind: Any) -> Any:
-    if is_dataclass(kind):
-        return asked_like(kind)
-    if get_origin(kind) in (Union, UnionType):
-        return Union[tuple(map(_sendable, get_args(kind)))]  # noqa: UP007 - of types known when it runs
-    return kind
-
-
-class Options(asked_like(SharpVConfig, "images_as_frames", "vision_reuse")):  # type: ignore[misc]
+class Options(_asked_like(SharpVConfig, "images_as_frames", "vision_reuse")):  # type: ignore[misc]
     """What SharpV keeps for this request, where it differs from the server's: fields of SharpVConfig."""
 
     method: Short = "sharpv"
