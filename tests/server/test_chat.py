@@ -11,7 +11,7 @@ from sharpv.config import SharpVConfig
 from sharpv.hf.ask import VideoModel, ask
 from sharpv.server import service as serving
 from sharpv.server.refused import Refused
-from sharpv.server.schema import ChatRequest
+from sharpv.server.requests import ChatRequest
 from sharpv.server.service import Service, Settings
 from sharpv.tiny.random import RANDOM_MODELS
 from sharpv.video import Sampling, read_video

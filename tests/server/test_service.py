@@ -6,7 +6,7 @@ import pytest
 
 from sharpv.config import SharpVConfig
 from sharpv.server.refused import Refused
-from sharpv.server.schema import Options
+from sharpv.server.requests import Options
 from sharpv.server.service import Settings
 
 

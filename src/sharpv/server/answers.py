@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from sharpv.report import Report
 from sharpv.server.refused import Refused, error_body
-from sharpv.server.schema import Answer, Choice, Completion, Usage
+from sharpv.server.responses import Answer, Choice, Completion, Usage
 from sharpv.server.service import Served
 
 __all__ = ["completion", "events"]

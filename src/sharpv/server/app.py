@@ -15,7 +15,7 @@ from sharpv.server.answers import completion, events
 from sharpv.server.bodies import CHAT_BODY, UPLOAD_BODY, ChatBodies, chat_schemas, read_upload
 from sharpv.server.gate import CHAT, FILES, HEALTH, LEFT, METRICS, MODELS, App, Gate
 from sharpv.server.refused import Refused, error_body
-from sharpv.server.schema import Completion, Deleted, Failure, Model, Models, StoredFile
+from sharpv.server.responses import Completion, Deleted, Failure, Model, Models, StoredFile
 from sharpv.server.service import Service
 
 __all__ = ["create_app"]

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from sharpv.server.gate import LEFT
 from sharpv.server.limits import Limits
 from sharpv.server.refused import Refused
-from sharpv.server.schema import ChatRequest
+from sharpv.server.requests import ChatRequest
 from sharpv.server.uploads import unsaved
 
 __all__ = ["CHAT_BODY", "UPLOAD_BODY", "ChatBodies", "chat_schemas", "read_upload"]

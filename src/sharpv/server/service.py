@@ -22,7 +22,7 @@ from sharpv.server.load import load_media
 from sharpv.server.media import Access, Medium, check
 from sharpv.server.metrics import Metrics
 from sharpv.server.refused import Refused
-from sharpv.server.schema import ChatRequest, FilePart, ImagePart, Media, Options, Text
+from sharpv.server.requests import ChatRequest, FilePart, ImagePart, Media, Options, Text
 from sharpv.server.uploads import Uploads
 from sharpv.video import Sampling, Video
 

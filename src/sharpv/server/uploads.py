@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from sharpv.server.limits import Limits
 from sharpv.server.refused import Refused
-from sharpv.server.schema import StoredFile
+from sharpv.server.responses import StoredFile
 
 __all__ = ["Uploads", "unsaved"]
 

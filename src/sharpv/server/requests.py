@@ -1,4 +1,4 @@
-"""What goes in and out, in OpenAI's shapes: the part of them that this server serves, and no more."""
+"""What goes in, in OpenAI's shapes: the part of them that this server serves, and no more."""
 
 from dataclasses import fields
 from typing import Annotated, Any, Literal, Self, get_type_hints
@@ -16,22 +16,13 @@ from pydantic import (
 from sharpv.config import SharpVConfig
 
 __all__ = [
-    "Answer",
     "ChatRequest",
-    "Choice",
-    "Completion",
-    "Deleted",
-    "Failure",
     "FilePart",
     "ImagePart",
     "Media",
     "Message",
-    "Model",
-    "Models",
     "Options",
-    "StoredFile",
     "Text",
-    "Usage",
     "VideoPart",
 ]
 
@@ -221,92 +212,3 @@ class ChatRequest(Asked):
                 raise ValueError("got media_io_kwargs.video and sharpv.frames or fps: give one of them")
             self.sharpv = Options(**given, frames=video.num_frames)
         return self
-
-
-class Usage(BaseModel):
-    """Tokens of one request."""
-
-    prompt_tokens: int = Field(description="What the LLM read.")
-    completion_tokens: int
-    total_tokens: int
-    dense_prompt_tokens: int = Field(description="What it would have read without SharpV.")
-
-
-class Answer(BaseModel):
-    """What the model said."""
-
-    role: Literal["assistant"] = "assistant"
-    content: str
-
-
-class Choice(BaseModel):
-    """The one answer."""
-
-    index: Literal[0] = 0
-    message: Answer
-    finish_reason: Literal["stop", "length"]
-    logprobs: None = None
-
-
-class Completion(BaseModel):
-    """The answer to a chat request that does not stream."""
-
-    id: str
-    object: Literal["chat.completion"] = "chat.completion"
-    created: int
-    model: str
-    choices: list[Choice]
-    usage: Usage
-    sharpv: dict[str, Any] = Field(description="What was kept, and what it cost: see docs/serve.md.")
-
-
-class Model(BaseModel):
-    """A model that is served."""
-
-    id: str
-    object: Literal["model"] = "model"
-    created: int
-    owned_by: Literal["sharpv"] = "sharpv"
-
-
-class Models(BaseModel):
-    """GET /v1/models."""
-
-    object: Literal["list"] = "list"
-    data: list[Model]
-
-
-class StoredFile(BaseModel):
-    """An uploaded file."""
-
-    id: str
-    object: Literal["file"] = "file"
-    bytes: int
-    created_at: int
-    expires_at: int
-    filename: str
-    purpose: str
-    status: Literal["processed"] = "processed"
-
-
-class Deleted(BaseModel):
-    """What is left of a deleted file."""
-
-    id: str
-    object: Literal["file"] = "file"
-    deleted: Literal[True] = True
-
-
-class Reason(BaseModel):
-    """Why a request was not served."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class Failure(BaseModel):
-    """The body of every error."""
-
-    error: Reason
