@@ -34,7 +34,10 @@ KEEN = {"balanced": DEFAULT, "threshold=3": VisionReuse(threshold=3)}
 HEIGHTS, CONTRASTS, BACKGROUND = (8, 10, 12, 14, 18, 24), (30, 60, 100, 155), 60
 WINDOW, OFFSETS = 4 * UNIT, range(0, UNIT, 4)
 NOISE, STILL_FRAMES = (0.01, 0.02, 0.03, 0.05), 16
-SPEED_OPTIONS = ("--vision-reuse", "balanced", "--retention", "0.12", "--new-tokens", "2", "--minutes", "60")
+SPEED_OPTIONS = (
+    *("--vision-reuse", "balanced", "--retention", "0.12"),
+    *("--repeats", "3", "--new-tokens", "2", "--minutes", "60"),
+)
 
 
 def shares(clips: Sequence[str]) -> dict[str, Any]:
