@@ -47,13 +47,14 @@ def shares_table() -> list[str]:
         "clip",
         "what it shows",
         *("32 frames: cells at 8 alone", "**balanced**", "safe"),
-        *("balanced, 2 frames per second", "8 per second"),
+        *("balanced, 2 frames per second", "8 per second", "Qwen2.5-VL, 32 frames, balanced"),
     )
     for name, by_sampling in sorted(found["clips"].items(), key=_order):
-        uniform, two, eight = by_sampling.values()
+        uniform, two, eight, qwen = by_sampling.values()
         cells = [share(uniform["share"][rule]) for rule in ("cells at 8 alone", "balanced", "safe")]
         cells[1] = f"**{cells[1]}**"
         cells += [f"{share(one['share']['balanced'])} of {one['frames']}" for one in (two, eight)]
+        cells.append(share(qwen["share"]["balanced"]))
         lines.append(row((Path(name).stem, CONTENT.get(Path(name).stem, ""), *cells)))
     return lines[1:]
 

@@ -15,11 +15,14 @@ from torch import Tensor
 from sharpv.bench.where import where
 from sharpv.config import SharpVConfig, VisionReuse
 from sharpv.core import plan_reuse
+from sharpv.hf.ask import build_inputs
+from sharpv.hf.families import require_family
 from sharpv.hf.reuse.levels import HALF
+from sharpv.hf.reuse.supported import reusable_tower
 from sharpv.tiny.shapes import build_shape
 from sharpv.video import Sampling, read_video
 
-SHAPE, UNIT, SIDE = "llava-onevision-0.5b", 14, 384
+SHAPE, UNIT, SIDE, QWEN = "llava-onevision-0.5b", 14, 384, "qwen2.5-vl-3b"
 FRAMES, MOST_FRAMES = 32, 64
 SAMPLINGS = {f"{FRAMES} frames": {"frames": FRAMES}, "2 per second": {"fps": 2}, "8 per second": {"fps": 8}}
 DEFAULT = VisionReuse()
@@ -34,7 +37,10 @@ KEEN = {"balanced": DEFAULT, "threshold=3": VisionReuse(threshold=3)}
 HEIGHTS, CONTRASTS, BACKGROUND = (8, 10, 12, 14, 18, 24), (30, 60, 100, 155), 60
 WINDOW, OFFSETS = 4 * UNIT, range(0, UNIT, 4)
 NOISE, STILL_FRAMES = (0.01, 0.02, 0.03, 0.05), 16
-SPEED_OPTIONS = ("--vision-reuse", "balanced", "--retention", "0.12", "--new-tokens", "2", "--minutes", "60")
+SPEED_OPTIONS = (
+    *("--vision-reuse", "balanced", "--retention", "0.12"),
+    *("--repeats", "3", "--new-tokens", "2", "--minutes", "60"),
+)
 
 
 def shares(clips: Sequence[str]) -> dict[str, Any]:
@@ -44,6 +50,7 @@ def shares(clips: Sequence[str]) -> dict[str, Any]:
         path = Path(clip)
         sys.stderr.write(f"{path.name}\n")
         found[path.name] = {name: _shares_of(path, given) for name, given in SAMPLINGS.items()}
+        found[path.name]["qwen"] = _share_of_qwen(path)
     return {"clips": found, **_place()}
 
 
@@ -55,6 +62,19 @@ def _shares_of(path: Path, sampling: dict[str, Any]) -> dict[str, Any]:
         "share": {rule: plan.share for rule, plan in plans.items()},
         "full_frames": {rule: plan.full_frames for rule, plan in plans.items()},
     }
+
+
+def _share_of_qwen(path: Path) -> dict[str, Any]:
+    """Returns the share of Qwen2.5-VL, whose processor keeps the shape of the clip."""
+    model, processor = build_shape(QWEN, torch.float32, device="meta", layers=1)
+    inputs = build_inputs(processor, read_video(path, Sampling(frames=FRAMES)), "What happens?")
+    base, family = model.base_model, require_family(model.config.model_type)
+    tower, way = reusable_tower(base, family)
+    layouts = family.layouts(inputs, base, [int((inputs["input_ids"] == base.config.video_token_id).sum())])
+    levels = way.normalization.levels(way.frames(tower, inputs, layouts)[0]).clamp_(0, 255)
+    unit, patch = way.sides(tower)
+    plan = plan_reuse(levels, unit, DEFAULT, patch)
+    return {"frames": 2 * len(plan.source), "patches": plan.total, "share": {"balanced": plan.share}}
 
 
 def _levels(path: Path, sampling: Sampling) -> Tensor:

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sharpv.bench import trust
+from sharpv.bench import latency, trust
 from sharpv.bench.latency import run
 from sharpv.bench.latency_reuse import REUSE, WHOLE, median_round, reuse_summary
 from sharpv.bench.latency_spec import LatencySpec
 from sharpv.bench.latency_summary import FIRST_TOKEN_PHASES, speed_up
-from sharpv.bench.phases import InputSide, encode, prepare
+from sharpv.bench.phases import InputSide, encode, prepare, run_llm_side
 from sharpv.bench.reuse import RandomPatches, reuse_of
 from sharpv.config import SharpVConfig, VisionReuse
 from sharpv.report import ReuseReport
@@ -72,6 +72,22 @@ def test_the_rows_that_are_timed_are_those_of_the_plan_and_nothing_stays(clip): 
     # Three checks of the idle session, two of reuse on 4 of the 8 frames; then the warm-up and two rounds.
     assert rows[5:] == [computed, total, computed, total, total, computed]
     assert traces(loaded) == before
+
+
+def test_each_side_reads_the_features_of_its_own_encoding(clip, monkeypatch):  # noqa: F811
+    given = []
+
+    def noted(loaded, request, new_tokens, attached):
+        given.append(bool(request.reuse))
+        with attached() as session:
+            reuse = None if session is None else session.reuse
+        assert reuse is None  # nothing is planned twice
+        return run_llm_side(loaded, request, new_tokens, attached)
+
+    monkeypatch.setattr(latency, "run_llm_side", noted)
+    run(tiny(), small(repeats=2, config=REUSING), clip)
+    # dense, sharpv, sharpv+reuse in the warm-up; then backwards, then forwards.
+    assert given == [False, False, True, True, False, False, False, False, True]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,7 +17,6 @@ from sharpv.cli.options import (
     MaxSide,
     Model,
     Retention,
-    VisionReuse,
 )
 from sharpv.cli.settings import pruning, sampling
 from sharpv.cli.timed import Out, require_folder, write
@@ -47,7 +46,9 @@ NOT_ALL = (
 def audit(
     clips: Annotated[list[Path], typer.Argument(metavar="CLIP...", help="Video files.", show_default=False)],
     model: Model = None,
-    vision_reuse: VisionReuse = None,
+    vision_reuse: Annotated[
+        Literal["balanced", "safe"] | None, typer.Option(help="The rule to audit. [default: balanced]")
+    ] = None,
     frames_audited: Annotated[
         int | None,
         typer.Option("--audit", min=1, help="Frames of each clip to compare. [default: 4]"),
