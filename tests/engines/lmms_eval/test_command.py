@@ -102,6 +102,7 @@ def test_settings_make_one_run_beside_the_dense_one(tmp_path):
         ("lmms:mvbench", ("--per-family", "2"), "--per-family would have no effect"),
         ("lmms:mvbench", ("--methods", "all"), "--methods would have no effect"),
         ("lmms:mvbench", ("--condition", "random"), "random: lmms-eval runs dense and those of sharpv only"),
+        ("lmms:mvbench", ("--condition", "all"), "all: lmms-eval runs dense and those of sharpv only"),
         ("lmms:mvbench", ("--condition", "blind"), "blind: lmms-eval runs dense and those of sharpv only"),
         ("lmms:mvbench", ("--condition", "sharpv", "--retention", "0.1"), "--retention would have no effect"),
         ("lmms:mvbench", ("--condition", "sharpv", "--method", "evs"), "--method would have no effect with"),
