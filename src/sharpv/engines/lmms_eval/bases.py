@@ -50,12 +50,10 @@ def arguments(base: type, given: Mapping[str, Any]) -> dict[str, Any]:
         chosen["pretrained"] = str(toy_path(pretrained.removeprefix(TOY_PREFIX)))
     chosen.setdefault("device", "cuda" if torch.cuda.is_available() else "cpu")
     # Each process of several finds its device itself. One alone takes llava_hf's default, "", for the name of
-    # a device, and the others' "auto" for CUDA.
+    # a device, and with the others' "auto" or "cuda" takes no notice of any device but that.
     alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
-    if alone and "device_map" not in chosen:
-        unusable = defaults["device_map"] == "" or not torch.cuda.is_available()
-        if unusable:
-            chosen["device_map"] = chosen["device"]
+    if alone and "device_map" not in chosen and (defaults["device_map"] == "" or chosen["device"] != "cuda"):
+        chosen["device_map"] = chosen["device"]
     return chosen
 
 
