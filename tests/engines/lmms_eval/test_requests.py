@@ -54,6 +54,14 @@ def test_rows_of_a_batch_are_recorded_like_requests_of_their_own(evaluate, check
     assert on.summary["documents_served"] == on.summary["documents"] == 2
 
 
+def test_every_clip_of_a_request_has_as_many_frames_as_asked(evaluate, checkpoint):
+    # It takes them of the first clip of a request only.
+    base = BASES["qwen2_vl"].replace("max_num_frames=4", "max_num_frames=2")
+    run = evaluate(f"{base},pretrained={checkpoint('qwen2_vl')}", "two_clips", batch_size=2)
+    (request,) = run.requests
+    assert [video["tokens_total"] for video in request["videos"]] == [TOKENS["qwen2_vl"] // 2] * 4
+
+
 def test_a_limit_is_followed(evaluate, checkpoint):
     args = f"{BASES['llava_onevision']},pretrained={checkpoint('llava_onevision')}"
     run = evaluate(args, "few", limit=1)
