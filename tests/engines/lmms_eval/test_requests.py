@@ -69,12 +69,21 @@ def test_a_limit_is_followed(evaluate, checkpoint):
     assert run.summary["documents"] == 1
 
 
+def test_documents_before_an_offset_are_not_taken_for_cached_ones(evaluate, checkpoint, caplog):
+    args = f"{BASES['llava_onevision']},pretrained={checkpoint('llava_onevision')},{OFF}"
+    run = evaluate(args, "few", offset=1, limit=2)
+    assert [request["docs"] for request in run.requests] == [[{"task": "few", "doc_id": 1}]]
+    assert (run.summary["documents"], run.summary["documents_served"]) == (1, 1)
+    assert "from a cache" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("family", "more", "task", "named"),
     [
         # It only logs what it cannot read, and asks without.
-        ("qwen2_vl", OFF, "lost", "request lost [01]: its clip did not reach the model"),
-        ("qwen2_vl", "sharpv_retention=0.25", "lost", "request lost [01]: its clip did not reach the model"),
+        ("qwen2_vl", OFF, "lost", "got 1 clips, of which 0 reached the model"),
+        ("qwen2_vl", "sharpv_retention=0.25", "lost", "got 1 clips, of which 0 reached the model"),
+        ("qwen2_vl", OFF, "half_lost", "request half_lost [01]: got 2 clips, of which 1 reached"),
         ("llava_onevision", OFF, "lost", "request lost [01]: .*broken.mp4"),
         ("llava_onevision", OFF, "cut", "request cut [01]: .* this base reads whole clips only"),
         (
