@@ -18,12 +18,13 @@ from sharpv.shapesqa import Question
 from sharpv.shapesqa.questions import is_right
 from sharpv.video import Sampling, read_video
 from tests.engines.lmms_eval.conftest import SPEC
+from tests.server.running import wait_for
 
 MODEL, FRAMES = "toy:default", 8
 
 
 @pytest.fixture(scope="module")
-def url(tasks):
+def url(tasks, tmp_path_factory):
     """Of a server of the toy in the box, a process of its own, which may read the clips of the tasks."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -32,13 +33,13 @@ def url(tasks):
     line += ["--port", str(port), "--media-folder", str(tasks), "--dtype", "float32", "--device", "cpu"]
     # Fewer than the client asks for.
     line += ["--frames", str(FRAMES - 2)]
-    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+    log = tmp_path_factory.mktemp("served") / "log"
+    # Not a pipe: the server would stop where it is once that is full.
+    with log.open("w") as told:
+        process = subprocess.Popen(line, stderr=told)
     try:
-        # It ends if it cannot start, and this with it.
-        told = []
-        while not told or "startup complete" not in told[-1]:
-            told.append(process.stderr.readline())
-            assert told[-1], told
+        wait_for(lambda: process.poll() is not None or "startup complete" in log.read_text())
+        assert process.poll() is None, log.read_text()
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         process.kill()
