@@ -16,6 +16,7 @@ from sharpv.cli.percent import percent
 from sharpv.cli.settings import TOY_FRAMES, is_toy, pruning
 from sharpv.config import SharpVConfig
 from sharpv.errors import SharpVError
+from sharpv.tiny.load import DEFAULT_MODEL
 
 __all__ = ["Column", "columns", "evaluate_lmms"]
 
@@ -118,7 +119,6 @@ def evaluate_lmms(
         SharpVError: the model cannot be run, or lmms-eval failed.
     """
     from sharpv.engines.lmms_eval.command import RESULTS, eval_command, read_results, require_lmms_eval
-    from sharpv.hf.ask import DEFAULT_MODEL
 
     require_lmms_eval()
     if is_toy(model):
