@@ -6,19 +6,20 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
+from sharpv.bench.conditions import ALL, DENSE
 from sharpv.cli import output
 from sharpv.cli.percent import percent
 from sharpv.cli.settings import TOY_FRAMES, is_toy, pruning
 from sharpv.config import SharpVConfig
 from sharpv.errors import SharpVError
+from sharpv.tiny.load import DEFAULT_MODEL
 
 __all__ = ["Column", "columns", "evaluate_lmms"]
 
-DENSE = "dense"
 FRAMES = 32
 """Of each clip, as in the papers."""
 
@@ -63,6 +64,8 @@ def columns(names: Sequence[str] | None, given: Mapping[str, Any]) -> list[Colum
 def _of_conditions(names: Sequence[str], given: Mapping[str, Any]) -> list[Column]:
     from sharpv.cli.eval_conditions import conditions_of
 
+    if ALL in names:
+        _refuse([ALL])
     idle = [f"--{name}" for name in ("method", "config") if name in given]
     for option, ending in (("retention", "-budget"), ("threshold", "-threshold")):
         if option in given and not any(ending in name for name in names):
@@ -75,8 +78,12 @@ def _of_conditions(names: Sequence[str], given: Mapping[str, Any]) -> list[Colum
     chosen = [each for each in conditions_of(names, **rates) if each.name in (DENSE, *names)]
     refused = [each.name for each in chosen if each.match or each.control]
     if refused:
-        raise typer.BadParameter(f"{', '.join(refused)}: lmms-eval runs dense and those of sharpv only")
+        _refuse(refused)
     return [Column(each.name, None if each.name == DENSE else each.config) for each in chosen]
+
+
+def _refuse(names: Sequence[str]) -> NoReturn:
+    raise typer.BadParameter(f"{', '.join(names)}: lmms-eval runs dense and those of sharpv only")
 
 
 def evaluate_lmms(
@@ -112,7 +119,6 @@ def evaluate_lmms(
         SharpVError: the model cannot be run, or lmms-eval failed.
     """
     from sharpv.engines.lmms_eval.command import RESULTS, eval_command, read_results, require_lmms_eval
-    from sharpv.hf.ask import DEFAULT_MODEL
 
     require_lmms_eval()
     if is_toy(model):

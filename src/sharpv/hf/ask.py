@@ -26,7 +26,7 @@ from sharpv.hf.geometry import with_windows
 from sharpv.hf.pllava import POOLING_SHAPE, is_pllava, load_pllava
 from sharpv.methods import InLLMPruner, TokenPruner
 from sharpv.report import Report
-from sharpv.tiny.load import TOY_PREFIX, toy_path
+from sharpv.tiny.load import DEFAULT_MODEL, TOY_PREFIX, toy_path
 from sharpv.video import Video
 
 __all__ = [
@@ -44,8 +44,6 @@ __all__ = [
 ]
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-DEFAULT_MODEL = f"{TOY_PREFIX}default"
-"""The name of the model in the box."""
 
 SHOWN_CHARACTERS = 200
 

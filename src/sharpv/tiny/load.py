@@ -4,10 +4,13 @@ from pathlib import Path
 
 from sharpv.errors import InputError
 
-__all__ = ["TOYS", "TOY_PREFIX", "toy_path"]
+__all__ = ["DEFAULT_MODEL", "TOYS", "TOY_PREFIX", "toy_path"]
 
 TOY_PREFIX = "toy:"
 """What stands before a toy's name where other models may be named, too."""
+
+DEFAULT_MODEL = f"{TOY_PREFIX}default"
+"""The name of the model in the box."""
 
 TOYS = {
     "default": "trained at the end with tokens dropped at random, as a large model tolerates it",

@@ -73,7 +73,8 @@ def tasks(lmms_eval: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with tasks.
 
     `few`; `shapesqa` with the questions of `SPEC`; `two_clips`, `picture` and `text`, which ask about other
-    media; `lost`, whose clip is no clip; `cut`, which wants a part of one; `likelihood`.
+    media; `lost`, whose clip is no clip, and `half_lost`, of whose two clips one is none; `cut`, which wants
+    a part of one; `likelihood`.
     """
     folder = tmp_path_factory.mktemp("tasks")
     shutil.copy(HERE / "tasks" / "utils.py", folder)
@@ -88,7 +89,8 @@ def tasks(lmms_eval: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     media = "doc_to_visual: !function utils.doc_to_media\n"
     for name, paths in (("two_clips", clips), ("picture", [str(picture)]), ("text", [])):
         write_task(name, folder, [row | {"media": paths} for row in few], 4, media)
-    write_task("lost", folder, [row | {"media": [str(broken)]} for row in few], 4, media)
+    for name, paths in (("lost", [str(broken)]), ("half_lost", [clips[0], str(broken)])):
+        write_task(name, folder, [row | {"media": paths} for row in few], 4, media)
     write_task("cut", folder, few, 4, "doc_to_messages: !function utils.doc_to_cut\n")
     write_task("likelihood", folder, few, 4, "output_type: loglikelihood\n")
     return folder

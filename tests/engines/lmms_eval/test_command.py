@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -108,6 +107,7 @@ def test_settings_make_one_run_beside_the_dense_one(tmp_path):
         ("lmms:mvbench", ("--per-family", "2"), "--per-family would have no effect"),
         ("lmms:mvbench", ("--methods", "all"), "--methods would have no effect"),
         ("lmms:mvbench", ("--condition", "random"), "random: lmms-eval runs dense and those of sharpv only"),
+        ("lmms:mvbench", ("--condition", "all"), "all: lmms-eval runs dense and those of sharpv only"),
         ("lmms:mvbench", ("--condition", "blind"), "blind: lmms-eval runs dense and those of sharpv only"),
         ("lmms:mvbench", ("--condition", "sharpv", "--retention", "0.1"), "--retention would have no effect"),
         ("lmms:mvbench", ("--condition", "sharpv", "--method", "evs"), "--method would have no effect with"),
@@ -132,32 +132,18 @@ def test_without_lmms_eval_the_way_to_it_is_said():
     assert 'pip install "sharpv[eval]"' in refuse("eval", "--suite", "lmms:mvbench")
 
 
-def test_one_line_runs_a_task_without_sharpv_and_with_it(tasks, tmp_path):
-    line = [sys.executable, "-m", "sharpv.cli", "eval", "--suite", "lmms:few", "--device", "cpu", "--json"]
-    line += ["--retention", "0.25", "--method", "uniform", "--limit", "1", "-o", str(tmp_path)]
-    done = subprocess.run(
-        [*line, "--", "--include_path", str(tasks)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)["conditions"]
-    assert list(found) == ["dense", "uniform"]
-    assert [set(results["scores"]["few"]) for results in found.values()] == [{"accuracy"}] * 2
-    assert [results["pruning"]["enabled"] for results in found.values()] == [False, True]
-    pruning = found["uniform"]["pruning"]
-    assert (pruning["method"], pruning["config"]["retention"]) == ("uniform", 0.25)
-    assert pruning["documents"] == pruning["requests"] == 1
-    assert pruning["tokens_kept"] * 4 == pruning["tokens_total"]
+def test_a_task_that_is_not_there_fails(lmms_eval):
+    said = refuse("eval", "--suite", "lmms:nowhere", "--device", "cpu")
+    assert "lmms-eval left no results: what it printed says why" in said
 
 
-def test_a_task_that_is_not_there_fails(tasks, tmp_path):
-    line = [sys.executable, "-m", "sharpv.cli", "eval", "--suite", "lmms:nowhere", "--device", "cpu"]
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "lmms-eval left no results: what it printed says why" in " ".join(done.stderr.split())
+@pytest.fixture
+def fake(monkeypatch):
+    """Stands in for lmms-eval, and lists the commands that were to run."""
+    commands = []
 
-
-def test_the_table_tells_scores_tokens_and_what_came_from_a_cache(monkeypatch, tmp_path):
-    def fake(command, **_):
+    def leave_results(command, **_):
+        commands.append(command)
         folder = Path(command[command.index("--output_path") + 1])
         folder.mkdir()
         dense = f"{PREFIX}enabled=False" in command[command.index("--model_args") + 1]
@@ -170,7 +156,32 @@ def test_the_table_tells_scores_tokens_and_what_came_from_a_cache(monkeypatch, t
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr("sharpv.engines.lmms_eval.command.find_spec", lambda _: True)
-    monkeypatch.setattr(subprocess, "run", fake)
+    monkeypatch.setattr(subprocess, "run", leave_results)
+    return commands
+
+
+def test_the_options_reach_each_run(fake, tmp_path):
+    options = ("--retention", "0.25", "--method", "uniform", "--limit", "1", "--batch-size", "2")
+    run("eval", "--suite", "lmms:few", *options, "--device", "cpu", "-o", tmp_path, "--", "--log_samples")
+    dense, pruned = fake
+    for command, name in ((dense, "dense"), (pruned, "uniform")):
+        assert command[-1] == "--log_samples"
+        given = dict(zip(command[5:-1:2], command[6:-1:2], strict=True))
+        assert given.pop("--model_args")
+        assert given == {
+            **{"--tasks": "few", "--batch_size": "2", "--device": "cpu", "--limit": "1"},
+            "--output_path": str(tmp_path / name),
+        }
+    assert model_args(dense)["sharpv_enabled"] == "False"
+    assert (model_args(pruned)["sharpv_method"], model_args(pruned)["sharpv_retention"]) == (
+        "uniform",
+        "0.25",
+    )
+    # What the toy was trained on.
+    assert [model_args(each)["max_frames_num"] for each in fake] == ["8", "8"]
+
+
+def test_the_table_tells_scores_tokens_and_what_came_from_a_cache(fake, tmp_path):
     done = run("eval", "--suite", "lmms:few", "-o", tmp_path)
     rows = [line.split() for line in done.stdout.splitlines()]
     assert ["dense", "few", "accuracy", "0.5", "100.0", "100.0", "2.0"] in rows

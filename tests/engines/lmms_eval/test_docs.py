@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sharpv.engines.lmms_eval.settings import PREFIX, Settings
+from sharpv.shapesqa.files import write
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reproduce-paper.md").read_text()
 RUNS = re.findall(r"^  run \$task (\S+) (\S+)", PAGE, re.MULTILINE)
@@ -28,6 +29,23 @@ def test_the_tasks_are_there_with_their_metrics(manager):
             path = path.with_name("_default_template_yaml")
         for metric in re.findall(r"`(\w+)`", metrics):
             assert f"- metric: {metric}\n" in path.read_text()
+
+
+def test_the_task_to_try_asks_about_clips_that_are_drawn(lmms_eval, tmp_path, monkeypatch):
+    from lmms_eval.tasks import TaskManager, get_task_dict  # noqa: PLC0415
+
+    for kind, ending in (("yaml", "yaml"), ("python", "py")):
+        (text,) = re.findall(rf"^```{kind}\n(.+?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+        (tmp_path / f"shapes.{ending}").write_text(text)
+    assert "sharpv shapesqa make -o clips " in PAGE
+    write(tmp_path / "clips", 2)
+    monkeypatch.chdir(tmp_path)
+    manager = TaskManager(include_path=".", model_name="sharpv")
+    task = get_task_dict(["shapes"], manager, "chat")["shapes"]
+    doc = task.test_docs()[0]
+    assert Path(*task.doc_to_visual(doc)).is_file()
+    assert task.doc_to_text(doc) == doc["question"]
+    assert task.process_results(doc, [doc["answer"]]) == {"exact_match": 1}
 
 
 @pytest.mark.parametrize(("name", "args"), RUNS)

@@ -54,6 +54,14 @@ def test_rows_of_a_batch_are_recorded_like_requests_of_their_own(evaluate, check
     assert on.summary["documents_served"] == on.summary["documents"] == 2
 
 
+def test_every_clip_of_a_request_has_as_many_frames_as_asked(evaluate, checkpoint):
+    # It takes them of the first clip of a request only.
+    base = BASES["qwen2_vl"].replace("max_num_frames=4", "max_num_frames=2")
+    run = evaluate(f"{base},pretrained={checkpoint('qwen2_vl')}", "two_clips", batch_size=2)
+    (request,) = run.requests
+    assert [video["tokens_total"] for video in request["videos"]] == [TOKENS["qwen2_vl"] // 2] * 4
+
+
 def test_a_limit_is_followed(evaluate, checkpoint):
     args = f"{BASES['llava_onevision']},pretrained={checkpoint('llava_onevision')}"
     run = evaluate(args, "few", limit=1)
@@ -61,12 +69,21 @@ def test_a_limit_is_followed(evaluate, checkpoint):
     assert run.summary["documents"] == 1
 
 
+def test_documents_before_an_offset_are_not_taken_for_cached_ones(evaluate, checkpoint, caplog):
+    args = f"{BASES['llava_onevision']},pretrained={checkpoint('llava_onevision')},{OFF}"
+    run = evaluate(args, "few", offset=1, limit=2)
+    assert [request["docs"] for request in run.requests] == [[{"task": "few", "doc_id": 1}]]
+    assert (run.summary["documents"], run.summary["documents_served"]) == (1, 1)
+    assert "from a cache" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("family", "more", "task", "named"),
     [
         # It only logs what it cannot read, and asks without.
-        ("qwen2_vl", OFF, "lost", "request lost [01]: its clip did not reach the model"),
-        ("qwen2_vl", "sharpv_retention=0.25", "lost", "request lost [01]: its clip did not reach the model"),
+        ("qwen2_vl", OFF, "lost", "got 1 clips, of which 0 reached the model"),
+        ("qwen2_vl", "sharpv_retention=0.25", "lost", "got 1 clips, of which 0 reached the model"),
+        ("qwen2_vl", OFF, "half_lost", "request half_lost [01]: got 2 clips, of which 1 reached"),
         ("llava_onevision", OFF, "lost", "request lost [01]: .*broken.mp4"),
         ("llava_onevision", OFF, "cut", "request cut [01]: .* this base reads whole clips only"),
         (

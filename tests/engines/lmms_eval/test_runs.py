@@ -1,9 +1,13 @@
 """lmms-eval from PyPI, on tasks of our own, through the entry point."""
 
 import json
+import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
 
+from sharpv import SharpVConfig
 from sharpv.bench.accuracy import run as evaluate_here
 from sharpv.bench.conditions import choose_conditions
 from sharpv.engines.lmms_eval.tested import BASES as KNOWN
@@ -88,37 +92,34 @@ def test_switched_off_it_is_the_base_as_it_comes(evaluate, checkpoint, family):
     assert plain.summary == {}
 
 
-@pytest.fixture(scope="module")
-def here(lmms_eval):
-    """What `sharpv eval` finds on the questions of the task."""
-    loaded = load_model(dtype="float32", device="cpu")
-    spec = {name: getattr(SPEC, name) for name in SPEC.__slots__}
-    conditions = choose_conditions(["sharpv"])
-    return evaluate_here(loaded, type(SPEC)(**spec | {"conditions": conditions}))["conditions"]
-
-
-def test_shapesqa_is_answered_as_by_our_own_eval(evaluate, here):
+def test_shapesqa_is_answered_the_same_with_nothing_dropped(evaluate):
     dense, pruned = evaluate(f"{TOY},{OFF}", "shapesqa"), evaluate(TOY, "shapesqa")
     assert dense.answers != pruned.answers
-    for name, run in (("dense", dense), ("sharpv", pruned)):
-        families = here[name]["families"].values()
-        right = sum(family["right"] for family in families)
-        assert run.accuracy * len(run.answers) == pytest.approx(right)
-        assert len(run.answers) == sum(family["n"] for family in families)
-    shares = [request["videos"][0]["tokens_kept"] for request in pruned.requests]
-    assert max(shares) < pruned.requests[0]["videos"][0]["tokens_total"]
     assert evaluate(f"{TOY},{NOTHING_DROPPED}", "shapesqa").answers == dense.answers
 
 
-def test_the_command_prints_the_toys_accuracy(command, here):
-    for name, more in (("dense", f",{OFF}"), ("sharpv", "")):
-        done = command(f"{TOY}{more}", "shapesqa")
-        assert done.returncode == 0, done.stderr
-        (row,) = (line for line in done.stdout.splitlines() if line.startswith("|shapesqa|"))
+def test_one_line_prints_the_accuracy_that_our_own_eval_finds(tasks, tmp_path):
+    # Its other options are in test_command.
+    line = [sys.executable, "-m", "sharpv.cli", "eval", "--suite", "lmms:shapesqa", "--device", "cpu"]
+    line += ["--json", "-o", str(tmp_path), "--", "--include_path", str(tasks)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["conditions"]
+    assert list(found) == ["dense", "sharpv"]
+    # lmms-eval's own tables, which make way for the JSON.
+    rows = [line.split("|") for line in done.stderr.splitlines() if line.startswith("|shapesqa|")]
+    spec = replace(SPEC, conditions=choose_conditions(["sharpv"]))
+    here = evaluate_here(load_model(dtype="float32", device="cpu"), spec)["conditions"]
+    for (name, results), row in zip(found.items(), rows, strict=True):
         families = here[name]["families"].values()
         right, asked = (sum(family[key] for family in families) for key in ("right", "n"))
-        metric, value = (row.split("|")[column].strip() for column in (4, 6))
-        assert (metric, float(value)) == ("accuracy", pytest.approx(right / asked, abs=1e-4))
+        assert results["scores"] == {"shapesqa": {"accuracy": pytest.approx(right / asked)}}
+        assert (row[4].strip(), float(row[6])) == ("accuracy", pytest.approx(right / asked, abs=1e-4))
+        assert results["pruning"]["documents"] == results["pruning"]["documents_served"] == asked
+    dense, pruned = (results["pruning"] for results in found.values())
+    assert (dense["enabled"], pruned["enabled"], pruned["method"]) == (False, True, "sharpv")
+    assert pruned["config"] == SharpVConfig().to_dict()
+    assert 0 < pruned["tokens_kept"] < pruned["tokens_total"]
 
 
 def test_another_method_and_all_frames_of_a_short_clip(evaluate, checkpoint):

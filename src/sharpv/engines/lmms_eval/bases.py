@@ -10,7 +10,7 @@ import torch
 
 from sharpv.errors import InputError
 from sharpv.tiny.load import TOY_PREFIX, toy_path
-from sharpv.video import Sampling, read_video
+from sharpv.video import Sampling, read_video, sample_indices
 
 __all__ = ["Messages", "arguments", "mend", "prefer_a_reader_that_works"]
 
@@ -50,12 +50,10 @@ def arguments(base: type, given: Mapping[str, Any]) -> dict[str, Any]:
         chosen["pretrained"] = str(toy_path(pretrained.removeprefix(TOY_PREFIX)))
     chosen.setdefault("device", "cuda" if torch.cuda.is_available() else "cpu")
     # Each process of several finds its device itself. One alone takes llava_hf's default, "", for the name of
-    # a device, and the others' "auto" for CUDA.
+    # a device, and with the others' "auto" or "cuda" takes no notice of any device but that.
     alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
-    if alone and "device_map" not in chosen:
-        unusable = defaults["device_map"] == "" or not torch.cuda.is_available()
-        if unusable:
-            chosen["device_map"] = chosen["device"]
+    if alone and "device_map" not in chosen and (defaults["device_map"] == "" or chosen["device"] != "cuda"):
+        chosen["device_map"] = chosen["device"]
     return chosen
 
 
@@ -88,6 +86,8 @@ def mend(lm: Any) -> Callable[[Messages], Messages]:
         # It would have the processor sample the frames once more.
         lm.num_frames = None
         return partial(_with_frames, sampling=sampling)
+    if kind == "qwen2_vl":
+        lm.processor = _WithFramesOfEachClip(lm.processor, lm.max_num_frames)
     if kind in ("qwen3_vl", "qwen3_5"):
         return _AsManyFramesAsThereAre(lm).see
     return lambda messages: messages
@@ -100,23 +100,43 @@ def _sampling(name: str, frames: Any) -> Sampling:
         raise InputError(f"got {name}={frames!r}: {error}") from None
 
 
-class _WithoutEmptyImages:
-    """A processor that takes no images where it is given an empty list of them."""
+class _Instead:
+    """Stands in for a processor, and is it in all but what a subclass changes."""
 
     def __init__(self, processor: Any) -> None:
         self._processor = processor
-
-    def __call__(self, images: Any = None, **given: Any) -> Any:
-        return self._processor(images=images or None, **given)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._processor, name)
 
 
+class _WithoutEmptyImages(_Instead):
+    """A processor that takes no images where it is given an empty list of them."""
+
+    def __call__(self, images: Any = None, **given: Any) -> Any:
+        return self._processor(images=images or None, **given)
+
+
+class _WithFramesOfEachClip(_Instead):
+    """A processor that takes no more than so many frames of any clip.
+
+    qwen2_vl chooses them of the first clip of a request, and hands the others over as they are.
+    """
+
+    def __init__(self, processor: Any, frames: int) -> None:
+        super().__init__(processor)
+        self._sampling = _sampling("max_num_frames", frames)
+
+    def __call__(self, videos: Any = None, **given: Any) -> Any:
+        if videos is not None:
+            videos = [clip[sample_indices(self._sampling, len(clip))] for clip in videos]
+        return self._processor(videos=videos, **given)
+
+
 class _AsManyFramesAsThereAre:
     """Has no more frames asked of a clip than it holds, for which qwen-vl-utils fails.
 
-    The clips of a request get one number of frames, as with qwen2_5_vl: that of the shortest, made even.
+    The clips of a request get one number of frames: that of the shortest, made even.
     """
 
     def __init__(self, lm: Any) -> None:

@@ -101,7 +101,7 @@ def _build(arg_string: str, more: dict[str, Any]) -> lmms:
     lm = base(**chosen)
     session = attach(lm.model, settings.config, method=settings.method) if settings.enabled else None
     about = {"base": name, "pretrained": given["pretrained"], **settings.to_dict()}
-    _Run(lm, session, Records(about), mend(lm))
+    _Run(lm, session, Records(about), shows_images=known.shows_images)
     return lm
 
 
@@ -112,12 +112,11 @@ class _Run:
         records: of the requests that were served.
     """
 
-    def __init__(
-        self, lm: Any, session: Session | None, records: Records, change: Callable[[Messages], Messages]
-    ) -> None:
+    def __init__(self, lm: Any, session: Session | None, records: Records, *, shows_images: bool) -> None:
         self.records = records
         self._session = session
-        self._change = change
+        self._shows_images = shows_images
+        self._change: Callable[[Messages], Messages] = mend(lm)
         self._asked: dict[Doc, int] = {}
         self._model, self._serve, self._clean = lm.model, lm.generate_until, lm.clean
         self._generate = self._model.generate
@@ -180,8 +179,11 @@ class _Run:
         lmms-eval goes on without a clip that it cannot read, which lowers the score.
         """
         clips = sum(self._asked.values())
-        if clips and not any(name.startswith("pixel_values") for name in inputs):
-            raise InputError("its clip did not reach the model: what lmms-eval printed says why")
+        reached = clips if self._shows_images and "pixel_values" in inputs else _clips_in(inputs)
+        if reached < clips:
+            raise InputError(
+                f"got {clips} clips, of which {reached} reached the model: what lmms-eval printed says why"
+            )
         if report is not None and len(report.videos) < clips:
             notes = "; ".join(report.notes) or "the others did not reach the model"
             raise InputError(f"got {clips} clips, of which {len(report.videos)} could be pruned: {notes}")
@@ -211,6 +213,12 @@ class _Run:
 def _refuse(name: str, requests: Sequence[Instance]) -> list[Any]:
     """Refuses a kind of request for which prompts would be pruned without a record, or not at all."""
     raise RunFailed(f"a task asks for {name}: with SharpV, only tasks of generate_until can be run")
+
+
+def _clips_in(inputs: Mapping[str, Any]) -> int:
+    """Returns the clips among the inputs of `generate()`; the Qwens hold the pixels of all in one tensor."""
+    names = ("video_grid_thw", "pixel_values_videos")
+    return next((len(inputs[name]) for name in names if inputs.get(name) is not None), 0)
 
 
 def _is_chat(made: Any) -> bool:

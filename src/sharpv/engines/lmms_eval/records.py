@@ -180,7 +180,10 @@ def _also_saving(save: Any) -> Any:
         records = _latest.pop() if _latest else None
         if records is None or not (source == "sharpv" or isinstance(source, lmms)):
             return
-        documents = sum(each["effective"] for each in results["n-samples"].values())
+        # lmms-eval counts the documents before an offset, too.
+        offset = results["config"]["offset"] or 0
+        tasks = results["n-samples"].values()
+        documents = sum(max(0, min(task["effective"], task["original"] - offset)) for task in tasks)
         if records.served < documents:
             logger.warning(
                 "%d of %d documents were served: the other answers came from a cache, and what they kept is "
