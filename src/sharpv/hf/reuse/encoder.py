@@ -25,6 +25,7 @@ from sharpv.hf.layout import VideoLayout
 from sharpv.hf.reuse.audit import audit, audited_frames
 from sharpv.hf.reuse.levels import Normalization, find_normalization
 from sharpv.hf.reuse.supported import reusable_tower
+from sharpv.hf.turns import changing
 from sharpv.methods import InLLMPruner, TokenPruner, needs_attention
 from sharpv.report import ReuseAudit, ReuseReport, VideoReport
 
@@ -169,7 +170,7 @@ class Reuse:
             if all(video.dense for video in self.videos):
                 return encode(*args, **given)
             sources = [video.source(len(frames)) for frames, video in zip(videos, self.videos, strict=True)]
-            with self.way.packed(self.tower, call, sources):
+            with changing(self.base), self.way.packed(self.tower, call, sources):
                 encoded = encode(*args, **given)
             if self.settings.audit and isinstance(encoded, ModelOutput):
                 self._audit(encode, call, encoded)
