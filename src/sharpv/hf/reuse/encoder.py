@@ -38,8 +38,8 @@ Planner = Callable[[Tensor, int, VisionReuse, int], ReusePlan]
 
 IN_TRAINING = "the vision tower is in training"
 UNKNOWN_LEVELS = (
-    "no known normalisation makes levels of 0..255 of the pixels, whole ones if they are float32: say what "
-    "the processor does by VisionReuse(image_mean=..., image_std=...)"
+    "no known normalisation makes levels of 0..255 of the pixels, whole ones as far as their dtype can tell: "
+    "say what the processor does by VisionReuse(image_mean=..., image_std=...)"
 )
 
 
