@@ -22,7 +22,7 @@ from sharpv.hf import pllava
 from sharpv.hf.families import Family
 from sharpv.hf.features import covered, flatten
 from sharpv.hf.layout import VideoLayout
-from sharpv.hf.reuse.audit import audit, audited_frames
+from sharpv.hf.reuse.audit import audit, audited_frames, with_predecessors
 from sharpv.hf.reuse.levels import Normalization, find_normalization
 from sharpv.hf.reuse.supported import reusable_tower
 from sharpv.hf.turns import changing
@@ -187,19 +187,21 @@ class Reuse:
         parts = features.split([layout.tokens for layout in layouts])
         audited = []
         for number, (video, layout) in enumerate(zip(self.videos, layouts, strict=True)):
-            frames = []
+            frames: list[int] = []
             if video.plan is not None and video.dense is None:
                 frames = audited_frames(video.plan, self.settings.audit)
+                whole = with_predecessors(video.plan, frames)
             if frames:
                 # PLLaVA's projector pools whole clips.
-                shown = frames + frames[-1:] * (-len(frames) % self._least)
+                shown = whole + whole[-1:] * (-len(whole) % self._least)
                 alone = encode(**self.way.part(call, layouts, number, shown) | {"return_dict": True})
                 tokens = layout.tokens_per_frame
-                dense = flatten(alone, len(shown) * tokens + layout.separators)[: len(frames) * tokens]
+                dense = flatten(alone, len(shown) * tokens + layout.separators)[: len(whole) * tokens]
                 reused = parts[number][: layout.frames * tokens].unflatten(0, (layout.frames, tokens))
                 found = audit(
                     reused,
-                    dense.unflatten(0, (len(frames), tokens)),
+                    dense.unflatten(0, (len(whole), tokens)),
+                    whole,
                     frames,
                     layout,
                     self.config,
