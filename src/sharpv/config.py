@@ -32,7 +32,8 @@ class VisionReuse:
             would be, in (0, 1].
         max_age: features are at most so many frames old. None: of any age.
         window: number of the latest encoded versions of each patch that it is compared with.
-        audit: number of frames that are encoded in full besides, to measure what reuse changes.
+        audit: number of frames that are encoded in full besides, with those before them, to measure what
+            reuse changes.
         image_mean: of red, green and blue, in shares of 255, that the processor takes off the levels. None:
             that of the released processors which makes whole levels of the pixels.
         image_std: what it divides by then; set both or none.

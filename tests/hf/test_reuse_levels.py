@@ -45,6 +45,18 @@ def test_in_half_precision_the_usual_one_is_taken_within_the_range(by):
         assert find_normalization(normalized(part, CLIP).bfloat16(), HALF, None) is None
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("usual", KNOWN.values(), ids=KNOWN)
+def test_in_half_precision_another_one_within_the_range_is_not_taken(dtype, usual):
+    """It would make the levels differ by less than they do, or by more."""
+    for by in (*KNOWN.values(), OTHER, Normalization((0.0,) * 3, (1.0,) * 3)):
+        found = find_normalization(normalized(levels(), by).to(dtype), usual, None)
+        assert found == (usual if by == usual else None)
+    # As a request that is cast twice.
+    twice = normalized(levels(), usual).half().bfloat16()
+    assert find_normalization(twice, usual, None) == usual
+
+
 def test_what_the_user_says_is_checked_by_the_range_alone():
     assert find_normalization(normalized(levels(), OTHER), HALF, OTHER) == OTHER
     assert find_normalization(normalized(levels(), CLIP), CLIP, HALF) is None

@@ -15,6 +15,7 @@ from transformers.utils import ModelOutput
 from sharpv.errors import InputError
 from sharpv.hf.families import Family
 from sharpv.hf.positions import upload
+from sharpv.hf.turns import changing
 
 __all__ = ["PrunedOutput", "covered", "encode_video", "flatten", "rebuild", "with_encoded_images"]
 
@@ -90,20 +91,24 @@ def with_encoded_images(model: PreTrainedModel, family: Family, inputs: Mapping[
 def covered(base: PreTrainedModel, family: Family, cover: Callable[..., Any]) -> Iterator[None]:
     """Within the block, `cover` stands for the encoder of videos of this instance.
 
+    Starts and ends when no other thread is `changing` the model.
+
     Args:
         base: the base model, which is put back as it was in the end.
         family: of it.
         cover: takes what the encoder takes, with its signature (`functools.wraps`).
     """
-    own = vars(base).get(family.encoder)
-    setattr(base, family.encoder, cover)
+    with changing(base):
+        own = vars(base).get(family.encoder)
+        setattr(base, family.encoder, cover)
     try:
         yield
     finally:
-        if own is None:
-            delattr(base, family.encoder)
-        else:
-            setattr(base, family.encoder, own)
+        with changing(base):
+            if own is None:
+                delattr(base, family.encoder)
+            else:
+                setattr(base, family.encoder, own)
 
 
 def flatten(encoded: ModelOutput, tokens: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from sharpv.hf.reuse.encoder import Reuse, reuse_for
 from sharpv.hf.stage1 import keep_tokens, place
 from sharpv.hf.stopwatch import Stopwatch
 from sharpv.hf.tower_attention import attention_of, hear
+from sharpv.hf.turns import changing
 from sharpv.methods import InLLMPruner, TokenPruner, find_pruner, needs_attention
 from sharpv.report import VideoReport
 
@@ -79,7 +80,8 @@ def prune_inputs(
     The result goes to `model.generate(**pruned)` or `model(**pruned)`, and works with any cache. Sequences
     that `generate()` returns start with the shortened prompt, `pruned["input_ids"]`. A decoding loop of your
     own must pass position ids that go on from `pruned["position_ids"][..., -1:] + 1`. The vision tower runs
-    without gradients.
+    without gradients. Threads may prune for one model at once; with `vision_reuse`, or a method that looks at
+    the vision tower's attention, they take turns.
 
     Args:
         model: a supported transformers model.
@@ -114,8 +116,10 @@ def prune_inputs(
     if family.video_pixels(inputs, config) is None:
         return dict(inputs)
     reuse = reuse_for(model.base_model, family, config, pruner)
-    cover = nullcontext() if reuse is None else reuse.covering()
-    with hear(model.base_model, family) if needs_attention(pruner) else cover:
+    with ExitStack() as covers:
+        if reuse is not None or needs_attention(pruner):
+            covers.enter_context(changing(model.base_model))
+            covers.enter_context(hear(model.base_model, family) if reuse is None else reuse.covering())
         shortened = shorten(model, family, inputs, config, pruner, reuse)
     gapped = config.positions == "original" and not family.mrope and not bool(shortened.keep.all())
     padded = min(shortened.prompt_tokens_kept) < shortened.inputs["input_ids"].shape[1]

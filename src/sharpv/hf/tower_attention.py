@@ -17,6 +17,7 @@ from sharpv.hf.families import FAMILIES, Family
 from sharpv.hf.features import covered
 from sharpv.hf.overhear import overhear
 from sharpv.hf.towers import TOWERS, Tower
+from sharpv.hf.turns import changing
 
 __all__ = ["attention_of", "hear", "received", "remember_attention", "repeat_rows", "require_tower"]
 
@@ -57,7 +58,7 @@ def hear(
         def read(query: Tensor, key: Tensor, options: dict[str, Any]) -> None:
             frames.extend(_each_frame(query, key, options, tower.class_token))
 
-        with overhear(_attention_module(base, tower, call), read):
+        with changing(base), overhear(_attention_module(base, tower, call), read):
             encoded = encode(*args, **given)
         if not isinstance(encoded, ModelOutput):
             return encoded

@@ -10,7 +10,7 @@ from sharpv.hf.layout import VideoLayout
 from sharpv.methods import InLLMPruner, TokenPruner
 from sharpv.report import ReuseAudit
 
-__all__ = ["audit", "audited_frames"]
+__all__ = ["audit", "audited_frames", "with_predecessors"]
 
 LOW = 0.05
 """The share of tokens below the low cosine that is told."""
@@ -23,10 +23,17 @@ def audited_frames(plan: ReusePlan, count: int) -> list[int]:
     return [reusing[(2 * part + 1) * len(reusing) // (2 * count)] for part in range(count)]
 
 
+def with_predecessors(plan: ReusePlan, frames: list[int]) -> list[int]:
+    """Returns audited frames and those before them, with which T compares them, where these reuse, too."""
+    reuses = ~plan.computed.all(1)
+    return sorted({*frames, *(frame - 1 for frame in frames if reuses[frame - 1])})
+
+
 @torch.no_grad()
 def audit(
     features: Tensor,
     dense: Tensor,
+    encoded: list[int],
     frames: list[int],
     layout: VideoLayout,
     config: SharpVConfig,
@@ -34,19 +41,20 @@ def audit(
 ) -> ReuseAudit:
     """Compares the features of frames with reuse to those without.
 
-    Scores and selection are those of the whole video, in which the features of these frames take turns.
+    Scores and selection are those of the whole video, with and without reuse in the frames encoded in full.
 
     Args:
         features: `[n, f, d]` of the video, with reuse.
-        dense: `[k, f, d]`, of the frames without.
-        frames: their numbers, k.
+        dense: `[k, f, d]`, of the frames encoded in full.
+        encoded: their numbers, k, from `with_predecessors`.
+        frames: those of them to compare.
         layout: of the video.
         config: what to keep.
         pruner: what chooses tokens; one that acts inside the LLM chooses none here.
     """
     exact = features.clone()
-    exact[frames] = dense
-    alike = cosine_similarity(features[frames].double(), dense.double(), dim=-1).flatten()
+    exact[encoded] = dense
+    alike = cosine_similarity(features[frames].double(), exact[frames].double(), dim=-1).flatten()
     times = [score(values, config.spatial_weight).temporal[frames] for values in (features, exact)]
     overlap = None
     if config.prunes_tokens and not isinstance(pruner, InLLMPruner):

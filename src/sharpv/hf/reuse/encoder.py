@@ -22,9 +22,10 @@ from sharpv.hf import pllava
 from sharpv.hf.families import Family
 from sharpv.hf.features import covered, flatten
 from sharpv.hf.layout import VideoLayout
-from sharpv.hf.reuse.audit import audit, audited_frames
+from sharpv.hf.reuse.audit import audit, audited_frames, with_predecessors
 from sharpv.hf.reuse.levels import Normalization, find_normalization
 from sharpv.hf.reuse.supported import reusable_tower
+from sharpv.hf.turns import changing
 from sharpv.methods import InLLMPruner, TokenPruner, needs_attention
 from sharpv.report import ReuseAudit, ReuseReport, VideoReport
 
@@ -37,8 +38,8 @@ Planner = Callable[[Tensor, int, VisionReuse, int], ReusePlan]
 
 IN_TRAINING = "the vision tower is in training"
 UNKNOWN_LEVELS = (
-    "no known normalisation makes levels of 0..255 of the pixels, whole ones if they are float32: say what "
-    "the processor does by VisionReuse(image_mean=..., image_std=...)"
+    "no known normalisation makes levels of 0..255 of the pixels, whole ones as far as their dtype can tell: "
+    "say what the processor does by VisionReuse(image_mean=..., image_std=...)"
 )
 
 
@@ -169,7 +170,7 @@ class Reuse:
             if all(video.dense for video in self.videos):
                 return encode(*args, **given)
             sources = [video.source(len(frames)) for frames, video in zip(videos, self.videos, strict=True)]
-            with self.way.packed(self.tower, call, sources):
+            with changing(self.base), self.way.packed(self.tower, call, sources):
                 encoded = encode(*args, **given)
             if self.settings.audit and isinstance(encoded, ModelOutput):
                 self._audit(encode, call, encoded)
@@ -186,19 +187,21 @@ class Reuse:
         parts = features.split([layout.tokens for layout in layouts])
         audited = []
         for number, (video, layout) in enumerate(zip(self.videos, layouts, strict=True)):
-            frames = []
+            frames: list[int] = []
             if video.plan is not None and video.dense is None:
                 frames = audited_frames(video.plan, self.settings.audit)
+                whole = with_predecessors(video.plan, frames)
             if frames:
                 # PLLaVA's projector pools whole clips.
-                shown = frames + frames[-1:] * (-len(frames) % self._least)
+                shown = whole + whole[-1:] * (-len(whole) % self._least)
                 alone = encode(**self.way.part(call, layouts, number, shown) | {"return_dict": True})
                 tokens = layout.tokens_per_frame
-                dense = flatten(alone, len(shown) * tokens + layout.separators)[: len(frames) * tokens]
+                dense = flatten(alone, len(shown) * tokens + layout.separators)[: len(whole) * tokens]
                 reused = parts[number][: layout.frames * tokens].unflatten(0, (layout.frames, tokens))
                 found = audit(
                     reused,
-                    dense.unflatten(0, (len(frames), tokens)),
+                    dense.unflatten(0, (len(whole), tokens)),
+                    whole,
                     frames,
                     layout,
                     self.config,

@@ -51,7 +51,8 @@ def find_normalization(
     """Returns how frames were normalised; None where nothing that is known makes levels of them.
 
     Processors round frames to whole levels when they resize them, which tells a wrong mean or deviation. In
-    half precision only the range is left to tell, and the usual one is taken.
+    half precision only pixels near 0 are exact enough to tell; too few for a choice, so that the usual one
+    is taken or none.
 
     Args:
         frames: `[..., 3, H, W]`, of any number.
@@ -59,15 +60,24 @@ def find_normalization(
         given: what the user says, which is checked by the range alone.
     """
     sample = frames[..., :: max(frames.shape[-2] // _SIDE, 1), :: max(frames.shape[-1] // _SIDE, 1)]
+    if given is not None:
+        return given if _in_range(given.levels(sample)) else None
     rounded = frames.dtype.itemsize < torch.float32.itemsize
-    if given is not None or rounded:
-        likely = given or usual
-        return likely if _in_range(likely.levels(sample)) else None
-    for normalization in (usual, HALF, CLIP, IMAGENET):
+    for normalization in (usual,) if rounded else (usual, HALF, CLIP, IMAGENET):
         levels = normalization.levels(sample)
-        if _in_range(levels) and bool(((levels - levels.round()).abs() < _WHOLE).all()):
+        if _in_range(levels) and _whole(levels, sample, normalization):
             return normalization
     return None
+
+
+def _whole(levels: Tensor, pixels: Tensor, normalization: Normalization) -> bool:
+    """Whether levels are whole, as far as their pixels can tell."""
+    off = torch.full_like(levels, _WHOLE)
+    if pixels.dtype.itemsize < levels.dtype.itemsize:
+        spread = torch.tensor(normalization.std, device=pixels.device).view(-1, 1, 1) * 255
+        # Half a step of the dtype, and a part of that for pixels which were cast twice.
+        off += pixels.float().abs() * spread * (0.625 * torch.finfo(pixels.dtype).eps)
+    return bool(((levels - levels.round()).abs() < off).all())
 
 
 def _in_range(levels: Tensor) -> bool:
