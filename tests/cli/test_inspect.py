@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,33 @@ def test_it_keeps_what_ask_keeps_and_says_what_ask_says(clip, model_folder, fami
     # The clip was encoded once for all runs: none of them can say how long that took.
     assert report.milliseconds.vision is None
     assert report.milliseconds.prefill is not None
+
+
+@pytest.mark.parametrize("audit", [0, 2])
+def test_with_vision_reuse_it_shows_what_a_request_with_it_does(made, tmp_path, audit):
+    config = tmp_path / "config.yaml"
+    config.write_text(f"vision_reuse: {{threshold: 12, audit: {audit}}}\n")
+    found = inspect(
+        made, "-q", "What moves?", "--config", config, "--methods", "sharpv,evs", "--retention", 0.25
+    )
+    asked, dense = (
+        ask(made, "toy:default", "--config", config, "--retention", 0.25),
+        ask(made, "toy:default", "--dense"),
+    )
+    report, evs = (Report.from_dict(run_["report"]) for run_ in found["runs"])
+    expected = Report.from_dict(asked["report"])
+    assert found["dense_answer"] == dense["answer"]
+    assert found["runs"][0]["answer"] == asked["answer"]
+    assert report.config == expected.config
+    (mine,), (theirs,) = report.videos, expected.videos
+    timed = replace(mine.reuse, plan_milliseconds=theirs.reuse.plan_milliseconds)
+    assert replace(mine, reuse=timed) == theirs
+    assert evs.videos[0].reuse.computed == mine.reuse.computed
+    # T is exactly 0 where nothing was encoded again, which dense features do not have.
+    assert (
+        mine.ratios
+        != Report.from_dict(ask(made, "toy:default", "--retention", 0.25)["report"]).videos[0].ratios
+    )
 
 
 def test_without_a_question_nothing_is_said_and_the_layers_are_looked_at(made):

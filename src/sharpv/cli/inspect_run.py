@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,9 @@ from sharpv.config import SharpVConfig
 from sharpv.core import Scores, anchor_order, score, token_grid
 from sharpv.hf.ask import Answer, VideoModel, build_inputs
 from sharpv.hf.ask import ask as ask_model
+from sharpv.hf.families import require_family
 from sharpv.hf.inputs import prune_inputs
+from sharpv.hf.reuse.encoder import Reuse, reuse_for
 from sharpv.methods import Selection, find_pruner, needs_attention
 from sharpv.methods.base import OF_SHARPV_ONLY
 from sharpv.video import Video
@@ -74,21 +77,22 @@ def look(
     prompt = ANY_QUESTION if question is None else question
     inputs = build_inputs(loaded.processor, video, prompt).to(loaded.model.device, loaded.model.dtype)
     attention = any(map(needs_attention, pruners.values()))
+    reuse = _reuse(loaded, config, list(pruners.values()))
+    # From features of all patches, which is another encoding.
+    dense = None if reuse is None else _dense(loaded, video, question, max_new_tokens, log)
     log(f"encoding {len(video.frames)} of {video.total_frames} frames ...")
-    with encode_once(loaded.model, inputs, attention=attention):
+    with encode_once(loaded.model, inputs, attention=attention, reuse=reuse):
         watched = _Watched()
         prune_inputs(loaded.model, inputs, replace(DENSE, images_as_frames=True), method=watched)
-        dense = None
-        if question is not None:
-            log("answering from all tokens ...")
-            dense = ask_model(loaded, video, question, DENSE, max_new_tokens).text
+        if reuse is None:
+            dense = _dense(loaded, video, question, max_new_tokens, log)
         runs: list[Run] = []
         for name, pruner in pruners.items():
             log(f"looking as {name} does ({len(runs) + 1} of {len(pruners)}) ...")
             length = 1 if question is None else max_new_tokens
             settings = _config_of(name, config, methods)
-            answer = ask_model(loaded, video, prompt, settings, length, pruner)
-            runs.append(_run(answer, asked=question is not None))
+            answer = ask_model(loaded, video, prompt, replace(settings, vision_reuse=None), length, pruner)
+            runs.append(_run(answer, settings, reuse, asked=question is not None))
     return Inspection(
         clip="",
         frames=video.frames,
@@ -102,6 +106,16 @@ def look(
         anchors=watched.anchors,
         command=(),
     )
+
+
+def _dense(
+    loaded: VideoModel, video: Video, question: str | None, max_new_tokens: int, log: Callable[[str], None]
+) -> str | None:
+    """Returns the answer from all tokens; None where nothing is asked."""
+    if question is None:
+        return None
+    log("answering from all tokens ...")
+    return ask_model(loaded, video, question, DENSE, max_new_tokens).text
 
 
 class _Watched:
@@ -137,8 +151,22 @@ def _config_of(method: str, config: SharpVConfig, methods: Sequence[str]) -> Sha
     return replace(config, **own)
 
 
-def _run(answer: Answer, *, asked: bool) -> Run:
+def _reuse(loaded: VideoModel, config: SharpVConfig, pruners: Sequence[Any]) -> Reuse | None:
+    """Returns what reuses patches for all methods; None where all patches are encoded.
+
+    Raises:
+        InputError: one of the methods looks at the tower's attention.
+    """
+    base, family = loaded.model.base_model, require_family(loaded.model.config.model_type)
+    config = replace(config, images_as_frames=True)
+    first, *_ = [reuse_for(base, family, config, pruner) for pruner in pruners]
+    return first
+
+
+def _run(answer: Answer, config: SharpVConfig, reuse: Reuse | None, *, asked: bool) -> Run:
     """Returns the run of an answer; its vision tower did not run, since the clip had been encoded."""
     report = answer.report
+    if reuse is not None:
+        report = replace(report, config=config, videos=reuse.told(report.videos))
     untimed = replace(report.milliseconds, vision=None)
     return Run(replace(report, milliseconds=untimed), answer.text if asked else None)
