@@ -97,10 +97,10 @@ def speed_table() -> list[str]:
     first = results[0]
     lines = [
         f"{first['card']['model']['name']} with random weights in {first['card']['model']['dtype']}, "
-        f"{first['spec']['frames']} frames, 12 % of the tokens kept; {measured_with(first)}. Median "
-        f"(smallest-largest) of {first['spec']['repeats']} rounds.",
+        f"{first['spec']['frames']} frames, 12 % of the tokens kept. Median (smallest-largest) of the rounds. "
+        f"Measured with {'; or '.join(dict.fromkeys(map(measured_with, results)))}.",
         *head(
-            *("clip", "patches", "in full", "tower, all patches, ms", "with reuse, ms", "reuse / all"),
+            *("clip", "rounds", "patches", "in full", "tower, all patches, ms", "with reuse, ms", "reuse / all"),
             *("first token faster: pruned", "pruned + reuse", "without reading: pruned", "pruned + reuse"),
         ),
     ]
@@ -116,6 +116,7 @@ def speed_row(result: dict[str, Any]) -> str:
     fell = reuse["fallback"] is not None
     cells = [
         Path(result["spec"]["video"]).stem,
+        str(result["spec"]["repeats"]),
         "all: fell back" if fell else share(reuse["share"]),
         "all" if fell else str(reuse["full_frames"]),
         *(milliseconds(reuse["ms"][kind]) for kind in ("whole", "reuse")),
