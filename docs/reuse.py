@@ -97,10 +97,11 @@ def speed_table() -> list[str]:
     first = results[0]
     lines = [
         f"{first['card']['model']['name']} with random weights in {first['card']['model']['dtype']}, "
-        f"{first['spec']['frames']} frames, 12 % of the tokens kept. Median (smallest-largest) of the rounds. "
-        f"Measured with {'; or '.join(dict.fromkeys(map(measured_with, results)))}.",
+        f"{first['spec']['frames']} frames, 12 % of the tokens kept. Median (smallest-largest) of the "
+        f"rounds. Measured with {'; or '.join(dict.fromkeys(map(measured_with, results)))}.",
         *head(
-            *("clip", "rounds", "patches", "in full", "tower, all patches, ms", "with reuse, ms", "reuse / all"),
+            *("clip", "rounds", "patches", "in full"),
+            *("tower, all patches, ms", "with reuse, ms", "reuse / all"),
             *("first token faster: pruned", "pruned + reuse", "without reading: pruned", "pruned + reuse"),
         ),
     ]
