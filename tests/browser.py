@@ -20,7 +20,8 @@ PATIENCE_MS = 10_000
 FIELDS = ("retention", "threshold", "spatial_weight", "min_tokens_per_frame", "coverage")
 
 
-@pytest.fixture(scope="session")
+# Of a module, since Playwright's event loop runs as long as it does, and lets no test have one of its own.
+@pytest.fixture(scope="module")
 def chromium() -> "Iterator[Browser]":
     # The environment of vLLM has none, and needs none.
     playwright_api = pytest.importorskip("playwright.sync_api")

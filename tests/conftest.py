@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,11 @@ FRAME_COUNTS = {
     "nasa_13013.mp4": 325,
     "big_buck_bunny_0_30.webm": 720,
 }
+
+
+def pytest_configure() -> None:
+    # What a shell starts in the background is deaf to Ctrl-C, and so would be the commands that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

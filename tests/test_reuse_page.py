@@ -86,9 +86,9 @@ def test_clips_stand_by_their_share_and_a_fall_back_says_so(folder):
     lines = [line for line in (folder / "docs/vision-reuse.md").read_text().splitlines() if "2.50x" in line]
     assert [line.split("|")[1].strip() for line in lines] == ["a", "c", "b"]
     cells = [cell.strip() for cell in lines[0].strip("|").split("|")]
-    assert cells[1:3] == [".12", "4"]
-    assert cells[3:6] == ["1,000 (900-1,100)", "250", "0.25 (0.20-0.30)"]
-    assert cells[6:] == ["2.50x", "2.50x", "3.25x", "3.25x"]
+    assert cells[1:4] == ["3", ".12", "4"]
+    assert cells[4:7] == ["1,000 (900-1,100)", "250", "0.25 (0.20-0.30)"]
+    assert cells[7:] == ["2.50x", "2.50x", "3.25x", "3.25x"]
     assert "all: fell back" in lines[2]
 
 

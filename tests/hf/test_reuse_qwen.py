@@ -11,7 +11,6 @@ from transformers.vision_utils import get_vision_position_ids, get_vision_window
 
 import sharpv
 from sharpv.hf.families import FAMILIES
-from sharpv.hf.reuse import encoder
 from sharpv.hf.reuse.supported import REUSABLE, reusable_tower
 from tests.hf.conftest import clip
 from tests.hf.test_reuse_packing import all_own, attend_to, choosy, cosines, random_source
@@ -235,15 +234,16 @@ def test_rows_of_the_processor_are_read_as_the_frames_that_it_was_given(model, p
 
 
 @families(["qwen2_5_vl"])
-def test_patches_are_compared_one_by_one(model, make_inputs, monkeypatch):
-    """What changes in one of the four of a token is not diluted by the others."""
-    seen = []
-    plan = encoder.plan_reuse
-    monkeypatch.setattr(encoder, "plan_reuse", lambda *given: seen.append(given) or plan(*given))
-    with sharpv.attach(model, sharpv.SharpVConfig(vision_reuse="balanced")):
-        model.generate(**make_inputs([clip()]), max_new_tokens=1)
-    (_, unit, _, patch), *_ = seen
-    assert (unit, patch) == (28, 14)
+def test_patches_are_compared_one_by_one(model, make_inputs):
+    """What changes in a corner of one of the four of a token is not diluted by the others."""
+    frames = np.full((4, 112, 112, 3), 128, dtype=np.uint8)
+    frames[2:, 28:35, 28:35] += 12
+    with sharpv.attach(model, sharpv.SharpVConfig(vision_reuse="balanced")) as session:
+        model.generate(**make_inputs([frames]), max_new_tokens=1)
+    (video,) = session.report.videos
+    first, second = video.reuse.computed
+    assert all(first)
+    assert [place for place, computed in enumerate(second) if computed] == [5]
 
 
 @families(["qwen2_vl", "qwen2_5_vl"])
