@@ -267,15 +267,8 @@ def test_two_videos_are_each_as_alone(model):
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-5, atol=1e-5)
 
 
-@families(FIXED)
-def test_flash_attention_gets_all_frames_in_one_call(model, monkeypatch):
-    """By a kernel of the test's own, since FlashAttention runs on GPUs only."""
-    tower, way = reusable_tower(model.base_model, FAMILIES[model.config.model_type])
-    pixels, source = pixels_of(model, 6), random_source(6, 64)
-    with way.packed(tower, {}, [source]):
-        expected = encode(tower, pixels)[-1]
-    attention = way.attention_modules(tower)[0]
-    calls = []
+def stand_in_for_flash_attention(monkeypatch, attention, calls):
+    """Sets a module to a kernel of the tests; `calls` gets the numbers of parts of queries and keys."""
 
     def flash(module, query, key, value, attention_mask, scaling, **options):
         borders = options["cu_seq_lens_q"], options["cu_seq_lens_k"]
@@ -295,6 +288,19 @@ def test_flash_attention_gets_all_frames_in_one_call(model, monkeypatch):
     monkeypatch.setitem(
         vars(attention.config), "_attn_implementation_internal", "flash_attention_of_the_test"
     )
+
+
+@families(FIXED)
+def test_flash_attention_gets_all_frames_in_one_call(model, monkeypatch):
+    """By a kernel of the test's own, since FlashAttention runs on GPUs only."""
+    tower, way = reusable_tower(model.base_model, FAMILIES[model.config.model_type])
+    pixels, source = pixels_of(model, 6), random_source(6, 64)
+    with way.packed(tower, {}, [source]):
+        expected = encode(tower, pixels)[-1]
+    attention = way.attention_modules(tower)[0]
+    calls = []
+
+    stand_in_for_flash_attention(monkeypatch, attention, calls)
     with way.packed(tower, {}, [source]):
         found = encode(tower, pixels)[-1]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

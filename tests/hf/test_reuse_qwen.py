@@ -13,7 +13,14 @@ import sharpv
 from sharpv.hf.families import FAMILIES
 from sharpv.hf.reuse.supported import REUSABLE, reusable_tower
 from tests.hf.conftest import clip
-from tests.hf.test_reuse_packing import all_own, attend_to, choosy, cosines, random_source
+from tests.hf.test_reuse_packing import (
+    all_own,
+    attend_to,
+    choosy,
+    cosines,
+    random_source,
+    stand_in_for_flash_attention,
+)
 
 __all__ = ["choosy"]
 
@@ -256,19 +263,7 @@ def test_flash_attention_gets_all_frames_in_one_call(model, monkeypatch):
     attention = way.attention_modules(tower)[0]
     calls = []
 
-    def flash(module, query, key, value, attention_mask, scaling, **options):
-        borders = options["cu_seq_lens_q"], options["cu_seq_lens_k"]
-        calls.append(len(borders[0]) - 1)
-        q = query.split(borders[0].diff().tolist(), 2)
-        kv = zip(*(part.split(borders[1].diff().tolist(), 2) for part in (key, value)), strict=True)
-        out = [(one @ k.mT * scaling).softmax(-1) @ v for one, (k, v) in zip(q, kv, strict=True)]
-        return torch.cat(out, 2).transpose(1, 2), None
-
-    kernels = inspect.getmodule(type(attention)).ALL_ATTENTION_FUNCTIONS
-    monkeypatch.setitem(kernels._local_mapping, "flash_attention_of_the_test", flash)
-    monkeypatch.setitem(
-        vars(attention.config), "_attn_implementation_internal", "flash_attention_of_the_test"
-    )
+    stand_in_for_flash_attention(monkeypatch, attention, calls)
     with way.packed(tower, call, plans):
         found = encode(tower, call)[0]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
